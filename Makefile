@@ -1,0 +1,38 @@
+# Everything a fresh machine needs is made here: Python 3.11 or later, make and git are enough.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info)' 2>/dev/null && echo $$p && break; done)
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-all lint docs bench bench-gpu clean
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q --prefer-binary -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(READY)  ## the whole path on shipped material, on a CPU, without network
+	$(BIN)/meadowlark demo --out runs/demo
+
+test: $(READY)  ## every test but the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(READY)  ## regenerates docs/cli.md and docs/formats.md from the code
+	$(BIN)/python -m meadowlark.cli.reference docs
+
+bench: $(READY)
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) runs

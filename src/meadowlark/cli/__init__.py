@@ -1,0 +1,107 @@
+"""The command line: ``meadowlark VERB INPUT... --out DIR [options]``, one module a verb.
+
+A module here parses options and prints; the work is in the stage it calls. A user's mistake ends
+with one message and exit code 2, an interrupt with 130; nothing else hides a traceback.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from meadowlark import __version__
+from meadowlark.errors import MeadowlarkError, UserError
+
+VERBS = {
+    "Start here": ["demo", "doctor", "models"],
+    "Make data with a teacher model": ["generate", "filter", "respond"],
+    "Convert and prepare data": ["sources", "convert", "mix"],
+    "Look at data": ["show", "stats", "export"],
+    "Train": ["train"],
+    "Evaluate": ["exam", "answer", "judge", "score", "report"],
+    "Use": ["chat"],
+}
+EPILOG = (
+    "A first look: [bold]meadowlark demo[/]. Data flow: seeds > generate > filter > respond, "
+    "convert > mix > train > exam, answer > judge > score > report. "
+    "Research use only: nothing made here is for decisions about anybody's care."
+)
+
+
+app = typer.Typer(
+    name="meadowlark",
+    help="Make, train, evaluate and use medical instruction-tuned language models.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"meadowlark {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    pass
+
+
+def _guard(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """A verb whose expected failures end in one message and an exit code."""
+
+    @functools.wraps(verb)
+    def guarded(*args: Any, **options: Any) -> None:
+        try:
+            code = verb(*args, **options)
+        except UserError as error:
+            print(f"meadowlark: {error}", file=sys.stderr)
+            code = 2
+        except MeadowlarkError as error:
+            print(f"meadowlark: {error}", file=sys.stderr)
+            code = 1
+        except KeyboardInterrupt:
+            print("\nmeadowlark: stopped. The same command goes on from here.", file=sys.stderr)
+            code = 130
+        raise typer.Exit(code or 0)
+
+    return guarded
+
+
+for _panel, _names in VERBS.items():
+    for _name in _names:
+        if importlib.util.find_spec(f"meadowlark.cli.{_name}") is None:
+            continue
+        _verb = getattr(importlib.import_module(f"meadowlark.cli.{_name}"), _name)
+        app.command(_name, rich_help_panel=_panel)(_guard(_verb))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line in this process; returns its exit code.
+
+    0 done, 1 found wanting, 2 a user's mistake, 130 stopped by the user.
+    """
+    try:
+        app(arguments, prog_name="meadowlark")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    return 0
+
+
+def main() -> None:
+    """The entry point of the installed command."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,557 @@
+"""Folders on disk: how a stage reads its inputs, and the contract by which it writes its output.
+
+A finished folder holds its rows (``rows.parquet`` for records), ``rejected.parquet`` and, written
+last, ``manifest.json``. :func:`open_run` gives every stage the same behaviour: the same run again
+does nothing, a different one is refused with what differs, a raised count continues, a killed run
+starts or resumes cleanly, two runs never write one folder.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import fcntl
+import functools
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from meadowlark import __version__
+from meadowlark.errors import FolderDiffers, UserError
+from meadowlark.records import (
+    Answer,
+    Grade,
+    Question,
+    Record,
+    Rejected,
+    Row,
+    Turn,
+    Verdict,
+    from_dict,
+    from_table,
+    rejected_table,
+    to_table,
+)
+
+MANIFEST = "manifest.json"
+STARTED = "started.json"
+JOURNAL = "journal.sqlite"
+LOCK = ".lock"
+FILE_OF: dict[type[Any], str] = {
+    Record: "rows.parquet",
+    Question: "questions.parquet",
+    Answer: "answers.parquet",
+    Verdict: "verdicts.parquet",
+    Grade: "grades.parquet",
+}
+
+
+@dataclass
+class Manifest:
+    """What made a folder: written last, so that its presence means the folder is complete.
+
+    ``rows`` counts ``in``, ``kept`` and ``rejected`` by reason. ``inputs`` and ``outputs`` map a
+    name to path and SHA-256. ``results`` is what the stage itself has to say.
+    """
+
+    stage: str
+    options: dict[str, Any]
+    seed: int | None = None
+    code_version: str = __version__
+    inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
+    rows: dict[str, Any] = field(default_factory=dict)
+    licences: dict[str, int] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
+    cost_usd: float = 0.0
+    started: str = ""
+    seconds: float = 0.0
+    resumed: int = 0
+    results: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def code_version() -> str:
+    """The package's version, with the commit when it runs from a git checkout."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return __version__
+    command = ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return __version__
+    return f"{__version__}+{done.stdout.strip()}"
+
+
+# --------------------------------------------------------------------------- reading
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a finished folder; an unfinished one is a user error."""
+    path = folder / MANIFEST
+    if not path.exists():
+        state = "not finished; run its command again" if (folder / STARTED).exists() else "not ours"
+        raise UserError(f"{folder} has no {MANIFEST}: the folder is {state}")
+    return Manifest(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's files in name order.
+
+    A finished folder is known by the hashes in its manifest; journals and locks never count.
+    """
+    if not path.exists():
+        raise UserError(f"no such file or folder: {path}")
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    if (path / MANIFEST).exists():
+        hashes = read_manifest(path).outputs
+    elif (path / STARTED).exists():
+        raise UserError(f"{path} is not finished; run the command that makes it again")
+    else:
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        hashes = {str(p.relative_to(path)): fingerprint(p) for p in files}
+    return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
+
+
+def rows_path(path: Path, kind: type[Any]) -> Path:
+    """The file that holds rows of ``kind``: the path itself, or the noun's file in a folder."""
+    if not path.exists():
+        raise UserError(f"no such file or folder: {path}")
+    if path.is_file():
+        return path
+    if not (path / MANIFEST).exists() and (path / STARTED).exists():
+        raise UserError(f"{path} is not finished; run the command that makes it again")
+    file = path / FILE_OF[kind]
+    if not file.exists():
+        here = ", ".join(sorted(p.name for p in path.iterdir())) or "nothing"
+        raise UserError(f"{path} holds no {file.name} (it holds {here})")
+    return file
+
+
+def read(path: Path, kind: type[Row], limit: int | None = None) -> tuple[list[Row], list[Rejected]]:
+    """Rows of one noun from a folder or a parquet, json, jsonl or csv file, and what was unusable.
+
+    Records may also be in the Alpaca, ShareGPT or messages layout. A bad row never stops the
+    reading: it comes back as :class:`Rejected` with its raw text in ``detail``.
+    """
+    file = rows_path(path, kind)
+    if file.suffix == ".parquet" or file.is_dir():
+        return from_table(read_table(file, kind, limit), kind), []
+    rows: list[Row] = []
+    rejected: list[Rejected] = []
+    for number, raw in enumerate(_raw_rows(file), start=1):
+        if limit is not None and len(rows) >= limit:
+            break
+        made = _parse_row(raw, kind, number)
+        if isinstance(made, Rejected):
+            rejected.append(made)
+        else:
+            rows.append(made)
+    return rows, rejected
+
+
+def read_table(path: Path, kind: type[Any], limit: int | None = None) -> pa.Table:
+    """An Arrow table of one noun from a folder or parquet file, checked against its schema."""
+    file = rows_path(path, kind)
+    try:
+        table = pq.read_table(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{file} is not a readable parquet file: {error}") from None
+    missing = [name for name in _required(kind) if name not in table.column_names]
+    if missing:
+        raise UserError(f"{file} lacks the column(s) {', '.join(missing)} of a {kind.__name__}")
+    return table if limit is None else table.slice(0, limit)
+
+
+def _required(kind: type[Any]) -> list[str]:
+    fields = dataclasses.fields(kind)
+    return [f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING]
+
+
+def _raw_rows(file: Path) -> Iterator[Any]:
+    """The rows of a json, jsonl or csv file as parsed; a line that is no JSON comes as its text."""
+    try:
+        if file.suffix == ".csv":
+            with file.open(encoding="utf-8-sig", newline="") as text:
+                yield from csv.DictReader(text)
+        elif file.suffix in (".jsonl", ".ndjson"):
+            with file.open(encoding="utf-8-sig") as text:
+                for line in text:
+                    if line.strip():
+                        yield _loads(line)
+        elif file.suffix == ".json":
+            with file.open(encoding="utf-8-sig") as text:
+                rows = json.load(text)
+            if not isinstance(rows, list):
+                raise UserError(
+                    f"{file} must hold a JSON list of rows, not a {type(rows).__name__}"
+                )
+            yield from rows
+        else:
+            raise UserError(f"{file}: expected a folder or a .parquet, .json, .jsonl or .csv file")
+    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file} cannot be read: {error}") from None
+
+
+def _loads(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return line.rstrip("\n")
+
+
+def _parse_row(raw: Any, kind: type[Row], number: int) -> Row | Rejected:
+    text = raw if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False)
+    empty = _EMPTY[kind]
+    if not isinstance(raw, Mapping):
+        return Rejected(empty, "not a JSON object", f"row {number}: {text}")
+    try:
+        if kind is Record:
+            return record_from_layout(raw)  # type: ignore[return-value]
+        if kind is Question:
+            return question_from_layout(raw, number)  # type: ignore[return-value]
+        names = {f.name for f in dataclasses.fields(kind)}
+        return from_dict({k: v for k, v in raw.items() if k in names}, kind)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return Rejected(empty, f"not a {kind.__name__.lower()}", f"row {number}: {error}: {text}")
+
+
+_EMPTY: dict[Any, Any] = {
+    Record: Record(""),
+    Question: Question("", "", ""),
+    Answer: Answer("", ""),
+    Verdict: Verdict("", "", "", "", "a", "unreadable", ""),
+    Grade: Grade("", "", "", None, 0.0, ""),
+}
+_ROLES: dict[str, Literal["system", "user", "assistant"]] = {
+    "system": "system",
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "model": "assistant",
+}
+_NO_INPUT = {"<noinput>", "noinput", "<no input>"}
+
+
+def absent_to_empty(text: str | None) -> str:
+    """The empty string for a missing input and for the literal ``<noinput>`` in its variants."""
+    text = text or ""
+    return "" if text.strip().strip("\"'").lower() in _NO_INPUT else text
+
+
+def record_from_layout(raw: Mapping[str, Any]) -> Record:
+    """A record from our own keys, or the Alpaca, Self-Instruct, ShareGPT or messages layout.
+
+    Raises KeyError or ValueError where the row is none of these. Other scalar columns become tags.
+    """
+    if "messages" in raw or "conversations" in raw:
+        turns = _turns(raw)
+        output = turns.pop().content if turns[-1].role == "assistant" else ""
+        if not turns or turns[-1].role != "user":
+            raise ValueError("no user message to answer")
+        instruction, _, input = turns.pop().content.partition("\n\n### Input:\n")
+        used = {"messages", "conversations"}
+        values: dict[str, Any] = {"instruction": instruction, "input": input, "output": output}
+        values["history"] = tuple(turns)
+    else:
+        instance = (raw.get("instances") or [{}])[0]
+        used = {"instruction", "input", "output", "history", "instances"}
+        values = {
+            "instruction": _string(raw["instruction"]),
+            "input": absent_to_empty(_string(raw.get("input") or instance.get("input"))),
+            "output": _string(raw.get("output") or instance.get("output")),
+            "history": _history(raw.get("history")),
+        }
+    if not values["instruction"] and not values["input"]:
+        raise ValueError("neither an instruction nor an input")
+    tags = {str(k): _string(v) for k, v in dict(raw.get("tags") or {}).items()}
+    own = {"id", "source", "licence", "tags", "parents"}
+    for name, value in raw.items():
+        if name not in used | own and isinstance(value, str | int | float | bool):
+            tags[name] = str(value)
+    record = Record(
+        **values,
+        source=_string(raw.get("source")),
+        licence=_string(raw.get("licence")),
+        parents=tuple(raw.get("parents") or ()),
+        tags=tags,
+    )
+    if raw.get("id") not in (None, "", record.id):
+        record = dataclasses.replace(record, tags={**tags, "original_id": str(raw["id"])})
+    return record
+
+
+def _string(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise ValueError(f"expected text, not {type(value).__name__}")
+
+
+def _history(raw: Any) -> tuple[Turn, ...]:
+    return tuple(Turn(_ROLES[t["role"]], _string(t["content"])) for t in raw or ())
+
+
+def _turns(raw: Mapping[str, Any]) -> list[Turn]:
+    turns = []
+    for message in raw.get("messages") or raw.get("conversations") or ():
+        role = str(message.get("role") or message.get("from"))
+        if role not in _ROLES:
+            raise ValueError(f"unknown role {role!r}")
+        turns.append(Turn(_ROLES[role], _string(message.get("content", message.get("value")))))
+    if not turns:
+        raise ValueError("no messages")
+    return turns
+
+
+def question_from_layout(raw: Mapping[str, Any], number: int) -> Question:
+    """A question from our own keys, from {question, choices, answer}, or from an Alpaca row."""
+    if "choices" in raw or "options" in raw:
+        options = raw.get("choices", raw.get("options"))
+        choices = tuple(options.values()) if isinstance(options, Mapping) else tuple(options)
+        target = _string(raw.get("target", raw.get("answer")))
+        letters = [chr(ord("A") + index) for index in range(len(choices))]
+        if choices and target not in letters:
+            raise ValueError(f"the answer {target!r} is not one of {', '.join(letters)}")
+    else:
+        choices, target = (), _string(raw.get("target", raw.get("output")))
+    if "instruction" in raw:
+        record = record_from_layout({"instruction": raw["instruction"], "input": raw.get("input")})
+        marker = "\n\n### Input:\n" if record.instruction and record.input else ""
+        prompt = f"{record.instruction}{marker}{record.input}"
+    else:
+        prompt = _string(raw.get("prompt", raw.get("question")))
+    if not prompt:
+        raise ValueError("no prompt")
+    return Question(
+        id=_string(raw.get("id", number)),
+        task=_string(raw.get("task")),
+        prompt=prompt,
+        choices=tuple(_string(c) for c in choices),
+        target=target,
+        group=_string(raw.get("group", raw.get("topic"))),
+    )
+
+
+# --------------------------------------------------------------------------- writing
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON beside the file, then rename it into place."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n"
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a parquet file beside its place, then rename it there."""
+    temporary = path.with_name(path.name + ".tmp")
+    pq.write_table(table, temporary, compression="zstd")
+    temporary.replace(path)
+
+
+class Run:
+    """One run of a stage into its folder; made by :func:`open_run`, used as a context.
+
+    ``complete`` says that the folder already holds just this run; ``folder`` is where to write.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, complete: bool, resumed: bool) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.complete = complete
+        self.resumed = resumed
+        self._clock = time.monotonic()
+        self._lock: IO[str] | None = None
+        self._outputs: list[str] = []
+
+    def __enter__(self) -> Run:
+        assert not self.complete, "a complete run is not entered"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.folder / LOCK).open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise UserError(f"another process is writing {self.folder}; wait for it") from None
+        write_json(self.folder / STARTED, dataclasses.asdict(self.manifest))
+        (self.folder / MANIFEST).unlink(missing_ok=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+    def write(self, rows: Iterable[Row] | pa.Table, kind: type[Row], name: str = "") -> None:
+        """Write rows of a noun to its file (or to ``name``), and list it in the manifest."""
+        table = rows if isinstance(rows, pa.Table) else to_table(rows, kind)
+        name = name or FILE_OF[kind]
+        write_table(self.folder / name, table)
+        self.wrote(name)
+        if kind is Record and name == FILE_OF[Record]:
+            self.manifest.rows["kept"] = table.num_rows
+            counts = Counter(table.column("licence").to_pylist())
+            self.manifest.licences = dict(sorted(counts.items()))
+
+    def reject(self, rejected: Iterable[Rejected] | pa.Table, kind: type[Any]) -> None:
+        """Write ``rejected.parquet`` and count its reasons. Call it once, also with no rows."""
+        table = rejected if isinstance(rejected, pa.Table) else rejected_table(rejected, kind)
+        write_table(self.folder / "rejected.parquet", table)
+        self.wrote("rejected.parquet")
+        reasons = Counter(table.column("reason").to_pylist())
+        self.manifest.rows["rejected"] = dict(sorted(reasons.items(), key=lambda r: (-r[1], r[0])))
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file of the folder and list it in the manifest."""
+        write_json(self.folder / name, value)
+        self.wrote(name)
+
+    def wrote(self, name: str) -> None:
+        """List a file or folder below the run's folder as an output, to be hashed at the end."""
+        if name not in self._outputs:
+            self._outputs.append(name)
+
+    def finish(self, **results: Any) -> Manifest:
+        """Hash the outputs and write the manifest; ``results`` is what the stage has to say."""
+        self.manifest.results.update(results)
+        for name in sorted(self._outputs):
+            self.manifest.outputs[name] = fingerprint(self.folder / name)
+        self.manifest.seconds = round(time.monotonic() - self._clock, 3)
+        write_json(self.folder / MANIFEST, dataclasses.asdict(self.manifest))
+        (self.folder / STARTED).unlink(missing_ok=True)
+        (self.folder / LOCK).unlink(missing_ok=True)
+        self.complete = True
+        return self.manifest
+
+
+def open_run(
+    stage: str,
+    out: Path,
+    *,
+    options: Mapping[str, Any],
+    inputs: Mapping[str, Path],
+    seed: int | None = None,
+    growing: Iterable[str] = ("limit",),
+    force: bool = False,
+) -> Run:
+    """Compare what is asked with what ``out`` holds, and say how to go on.
+
+    ``options`` are JSON values. ``growing`` names those whose raising (None is no bound) only
+    continues a run. Raises :class:`FolderDiffers` where the folder holds another run, and
+    UserError where it holds something that no stage made. With ``force`` another run's files are
+    removed first, but for a journal: replies that were paid for are kept.
+    """
+    known = {name: {"path": str(p), "sha256": fingerprint(p)} for name, p in inputs.items()}
+    asked = Manifest(
+        stage=stage,
+        options=json.loads(json.dumps(dict(options))),
+        seed=seed,
+        code_version=_code_version(),
+        inputs=known,
+        started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+    found = _found(out)
+    if found is None:
+        if out.exists() and not _ours_or_empty(out):
+            raise UserError(f"{out} exists and was not made by meadowlark; give another --out")
+        return Run(out, asked, complete=False, resumed=False)
+    held, complete = found
+    differences, grown = _differences(held, asked, set(growing))
+    if differences and not force:
+        lines = "\n  ".join(differences)
+        raise FolderDiffers(
+            f"{out} holds another run of {held.stage}:\n  {lines}\n"
+            "Give another --out, or --force to replace it."
+        )
+    if differences or (force and complete):
+        _clear(out)
+        return Run(out, asked, complete=False, resumed=False)
+    if complete and not grown:
+        return Run(out, held, complete=True, resumed=False)
+    asked.resumed = held.resumed + 1
+    return Run(out, asked, complete=False, resumed=True)
+
+
+_code_version = functools.cache(code_version)
+
+
+def _ours_or_empty(out: Path) -> bool:
+    """Whether a path without a manifest may be written: an empty folder, or a kept journal."""
+    return out.is_dir() and all(p.name == LOCK or p.name.startswith(JOURNAL) for p in out.iterdir())
+
+
+def _found(out: Path) -> tuple[Manifest, bool] | None:
+    for name, complete in ((MANIFEST, True), (STARTED, False)):
+        if (out / name).exists():
+            try:
+                values = json.loads((out / name).read_text(encoding="utf-8"))
+                return Manifest(**values), complete
+            except (json.JSONDecodeError, TypeError) as error:
+                raise UserError(f"{out / name} cannot be read: {error}") from None
+    return None
+
+
+def _differences(held: Manifest, asked: Manifest, growing: set[str]) -> tuple[list[str], bool]:
+    """What differs, in words, and whether a growing option was raised."""
+    lines, grown = [], False
+    if held.stage != asked.stage:
+        return [f"stage: {held.stage} there, {asked.stage} asked"], False
+    if held.seed != asked.seed:
+        lines.append(f"seed: {held.seed} there, {asked.seed} asked")
+    for name in sorted(held.options.keys() | asked.options.keys()):
+        old, new = held.options.get(name), asked.options.get(name)
+        if old == new:
+            continue
+        if name in growing and _bound(new) > _bound(old):
+            grown = True
+        else:
+            lines.append(f"{name}: {json.dumps(old)} there, {json.dumps(new)} asked")
+    for name in sorted(held.inputs.keys() | asked.inputs.keys()):
+        was, now = held.inputs.get(name), asked.inputs.get(name)
+        if was is None or now is None:
+            lines.append(f"input {name}: {'not ' if was is None else ''}used there")
+        elif was["sha256"] != now["sha256"]:
+            lines.append(f"input {name}: the content of {now['path']} changed")
+    return lines, grown
+
+
+def _bound(value: Any) -> float:
+    return float("inf") if value is None else float(value)
+
+
+def _clear(out: Path) -> None:
+    """Remove a run's files, its manifest last; a journal stays."""
+    own = (MANIFEST, STARTED)
+    for path in sorted(out.iterdir(), key=lambda p: p.name in own):
+        if path.name.startswith(JOURNAL):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

@@ -1,0 +1,44 @@
+"""The errors a user of Meadowlark can meet, and nothing else.
+
+    MeadowlarkError
+    ├── UserError           what a user did or gave: one message, exit code 2, no traceback
+    │   └── FolderDiffers   the output folder holds another run; says what differs
+    └── ModelError          a model could not answer after the allowed retries
+
+What cannot happen is an ``assert``, not an error from here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MeadowlarkError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class UserError(MeadowlarkError):
+    """A user's mistake: names the value, what was expected and what to do."""
+
+
+class FolderDiffers(UserError):
+    """The output folder was made from other inputs or options."""
+
+
+class ModelError(MeadowlarkError):
+    """A model or its server failed for good; the message never carries a key."""
+
+
+def did_you_mean(value: str, known: Iterable[str]) -> str:
+    """`` Did you mean 'x'?`` for the closest known name, or the empty string."""
+    close = difflib.get_close_matches(value, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def unknown(kind: str, value: str, known: Iterable[str]) -> UserError:
+    """The error for a name that is not in a table: says what is, and suggests the closest."""
+    names = sorted(known)
+    return UserError(
+        f"unknown {kind} {value!r}.{did_you_mean(value, names)} Known: {', '.join(names)}."
+    )
