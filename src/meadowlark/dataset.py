@@ -111,7 +111,8 @@ def read_manifest(folder: Path) -> Manifest:
 def fingerprint(path: Path) -> str:
     """SHA-256 of a file, or of a folder's files in name order.
 
-    A finished folder is known by the hashes in its manifest; journals and locks never count.
+    Of a finished folder only the outputs count, not journals or times; an output that was changed
+    after its manifest was written is a user error, since its provenance would be false.
     """
     if not path.exists():
         raise UserError(f"no such file or folder: {path}")
@@ -120,12 +121,24 @@ def fingerprint(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     if (path / MANIFEST).exists():
         hashes = read_manifest(path).outputs
+        changed = [
+            n for n, h in hashes.items() if not (path / n).exists() or fingerprint(path / n) != h
+        ]
+        if changed:
+            raise UserError(
+                f"{path} was changed after it was made ({', '.join(changed)}); make it again, or "
+                "copy the file elsewhere and give that"
+            )
     elif (path / STARTED).exists():
         raise UserError(f"{path} is not finished; run the command that makes it again")
     else:
         files = sorted(p for p in path.rglob("*") if p.is_file())
         hashes = {str(p.relative_to(path)): fingerprint(p) for p in files}
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
+
+
+def _hash_now(path: Path) -> str:
+    return fingerprint(path) if path.exists() else ""
 
 
 def rows_path(path: Path, kind: type[Any]) -> Path:

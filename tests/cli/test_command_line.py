@@ -1,0 +1,48 @@
+"""The command line as a whole: help one can learn from, and how mistakes end."""
+
+import pytest
+
+from meadowlark.cli import VERBS, app, run
+
+EXISTING = [verb for verbs in VERBS.values() for verb in verbs]
+
+
+def test_help_names_every_verb_under_its_panel(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    text = capsys.readouterr().out
+    for panel, verbs in VERBS.items():
+        assert panel in text
+        for verb in verbs:
+            assert f" {verb} " in text
+    assert "Research use" in text
+
+
+@pytest.mark.parametrize("verb", EXISTING)
+def test_every_verb_explains_itself_with_an_example(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([verb, "--help"]) == 0
+    assert f"meadowlark {verb}" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_no_verb_exists_that_is_not_built() -> None:
+    built = {command.name for command in app.registered_commands}
+    assert built == set(EXISTING)
+
+
+def test_a_mistyped_verb_or_option_is_exit_2_with_a_suggestion(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["fliter", "x"]) == 2
+    assert "filter" in capsys.readouterr().err
+    assert run(["filter", "x", "--out", "y", "--treshold", "0.5"]) == 2
+    assert "--threshold" in capsys.readouterr().err
+
+
+def test_a_users_mistake_is_one_message_without_a_traceback(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["filter", "/nowhere/at/all", "--out", "/tmp/never"]) == 2
+    error = capsys.readouterr().err
+    assert "no such file or folder: /nowhere/at/all" in error
+    assert "Traceback" not in error

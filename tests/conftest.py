@@ -1,0 +1,15 @@
+"""What tests share: the folder of real data, where there is one."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder named by MEADOWLARK_DATA; a test that needs it is skipped without it."""
+    folder = os.environ.get("MEADOWLARK_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("MEADOWLARK_DATA names no folder of real data")
+    return Path(folder)
