@@ -1,0 +1,1 @@
+../src/meadowlark/demo/demo.sh

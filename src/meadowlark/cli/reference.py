@@ -1,0 +1,98 @@
+"""``python -m meadowlark.cli.reference FOLDER`` writes docs/cli.md and docs/formats.md.
+
+Both come from the code: the help texts of the verbs, the Arrow schemas of the nouns. A test
+compares the committed pages with what this module would write.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import io
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from meadowlark.cli import VERBS, app
+from meadowlark.dataset import FILE_OF, Manifest
+from meadowlark.records import REJECTED_COLUMNS, SCHEMAS, Score
+
+
+def formats() -> str:
+    """docs/formats.md: every noun with its columns, and the files of a folder."""
+    lines = [
+        "# Formats",
+        "",
+        "Made by `make docs` from `src/meadowlark/records.py` and `dataset.py`; do not edit.",
+        "",
+        "A finished folder holds its rows in parquet, `rejected.parquet` (what was not kept, with a"
+        " `reason` and a `detail`), and `manifest.json`, written last. A folder that holds"
+        " `started.json` instead was interrupted: the same command goes on from there. A stage"
+        " that asks models also keeps `journal.sqlite`, with every call.",
+        "",
+        "Wherever rows are read, plain `.json` (a list), `.jsonl`, `.csv` and `.parquet` files"
+        " with the same keys are accepted; records also in the Alpaca (`instruction`, `input`,"
+        " `output`), ShareGPT (`conversations`) and messages (`messages`) layouts, questions also"
+        " as `{question, choices, answer}`. Other scalar columns of a record become tags.",
+        "",
+    ]
+    for noun, schema in SCHEMAS.items():
+        file = FILE_OF.get(noun, "scores.json")
+        lines += [f"## {noun.__name__}", "", f"File: `{file}`", "", _doc(noun), ""]
+        lines += ["| column | Arrow type |", "|---|---|"]
+        lines += [f"| `{column.name}` | `{column.type}` |" for column in schema]
+        lines.append("")
+    columns = " and ".join(f"`{c.name}` (`{c.type}`)" for c in REJECTED_COLUMNS)
+    lines += ["## Rejected rows", "", f"The noun's columns, then {columns}.", ""]
+    lines += ["## Manifest", "", "File: `manifest.json`", "", _doc(Manifest), ""]
+    lines += ["| key | type |", "|---|---|"]
+    lines += [f"| `{f.name}` | `{f.type}` |" for f in dataclasses.fields(Manifest)]
+    lines += ["", f"`scores.json` is a list of {Score.__name__} objects.", ""]
+    return "\n".join(lines)
+
+
+def command_line() -> str:
+    """docs/cli.md: the help of every verb as a terminal shows it, 100 columns wide."""
+    lines = ["# Command line", "", "Made by `make docs` from the code; do not edit.", ""]
+    for panel, verbs in VERBS.items():
+        lines += [f"## {panel}", ""]
+        for verb in verbs:
+            lines += [f"### meadowlark {verb}", "", "```text", _help(verb), "```", ""]
+    return "\n".join(lines)
+
+
+def _doc(thing: type) -> str:
+    return inspect.cleandoc(thing.__doc__ or "")
+
+
+def _help(verb: str) -> str:
+    """One verb's docstring and options, laid out without a terminal."""
+    info = next(command for command in app.registered_commands if command.name == verb)
+    assert info.callback is not None
+    text = inspect.cleandoc(info.callback.__doc__ or "").replace("\b\n", "")
+    buffer = io.StringIO()
+    console = Console(file=buffer, width=100, highlight=False, markup=False)
+    console.print(text)
+    for name, parameter in inspect.signature(info.callback, eval_str=True).parameters.items():
+        metadata = getattr(parameter.annotation, "__metadata__", ())
+        if not metadata:
+            continue
+        option = metadata[0]
+        names = ", ".join(getattr(option, "param_decls", None) or ()) or name.upper()
+        default = parameter.default
+        shown = "" if default in (None, False, True, inspect.Parameter.empty) else f" [{default}]"
+        console.print(f"\n  {names}{shown}\n      {option.help or ''}", end="")
+    return buffer.getvalue().rstrip()
+
+
+def main() -> None:
+    """Write both pages into the folder named on the command line."""
+    folder = Path(sys.argv[1])
+    (folder / "formats.md").write_text(formats(), encoding="utf-8")
+    (folder / "cli.md").write_text(command_line(), encoding="utf-8")
+    print(f"wrote {folder / 'formats.md'} and {folder / 'cli.md'}")
+
+
+if __name__ == "__main__":
+    main()

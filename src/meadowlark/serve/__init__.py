@@ -1,1 +1,0 @@
-"""Placeholder docstring; the room writes its own."""
