@@ -47,6 +47,8 @@ class Scratch(NamedTuple):
 @kernel
 def f1(lcs: int, m: int, n: int) -> float:
     """ROUGE-L F1 of texts of m and n tokens, in the order of operations of rouge-score."""
+    if lcs == 0:
+        return 0.0
     precision = lcs / m
     recall = lcs / n
     return 2 * precision * recall / (precision + recall)
@@ -78,7 +80,8 @@ def popcount(word: np.uint64) -> int:
         (word >> np.uint64(2)) & np.uint64(0x3333333333333333)
     )
     word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return int((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+    # np.int64, since numba turns sums of signed and unsigned words into floats.
+    return int(np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56)))
 
 
 @kernel
@@ -129,17 +132,25 @@ def lcs_length(a: Int32, b: Int32, mask: UInt64, carry: UInt64) -> int:
 
 
 @kernel
+def cumulated(counts: Int64) -> Int64:
+    """The counts themselves, turned into running totals (np.cumsum takes long to compile)."""
+    for k in range(1, len(counts)):
+        counts[k] += counts[k - 1]
+    return counts
+
+
+@kernel
 def elements_of(tokens: Int32, offsets: Int64, n_tokens: int) -> Int32:
     """Numbers the (token, occurrence) pairs of a corpus densely: (T,) element ids."""
     occurrence = np.zeros(n_tokens, np.int32)
-    most = np.zeros(n_tokens + 1, np.int32)
+    most = np.zeros(n_tokens + 1, np.int64)
     for i in range(len(offsets) - 1):
         for k in range(offsets[i], offsets[i + 1]):
             occurrence[tokens[k]] += 1
             most[tokens[k] + 1] = max(most[tokens[k] + 1], occurrence[tokens[k]])
         for k in range(offsets[i], offsets[i + 1]):
             occurrence[tokens[k]] = 0
-    first = np.cumsum(most)
+    first = cumulated(most)
     elements = np.empty(len(tokens), np.int32)
     for i in range(len(offsets) - 1):
         for k in range(offsets[i], offsets[i + 1]):
@@ -156,7 +167,7 @@ def transpose(columns: Int32, offsets: Int64, n_columns: int) -> tuple[Int32, In
     starts = np.zeros(n_columns + 1, np.int64)
     for column in columns:
         starts[column + 1] += 1
-    starts = np.cumsum(starts)
+    starts = cumulated(starts)
     cursor = starts.copy()
     rows = np.empty(len(columns), np.int32)
     for i in range(len(offsets) - 1):
@@ -193,7 +204,7 @@ def posting_starts(ranks: Int32, offsets: Int64, prefix: Int32, n_ranks: int) ->
     for i in range(len(offsets) - 1):
         for k in range(offsets[i], offsets[i] + prefix[offsets[i + 1] - offsets[i]]):
             starts[ranks[k] + 1] += 1
-    return np.cumsum(starts)
+    return cumulated(starts)
 
 
 @kernel
@@ -300,9 +311,8 @@ def admit(index: Index, texts: Int64, scratch: Scratch) -> Int64:
 
 @kernel
 def bitmap_of_tokens(tokens: Int32, occurrence: UInt64, bitmap: UInt64) -> None:
-    """Writes the parity bitmap of one text without a corpus; `occurrence` (one per token id) is
-    zero before and after."""
-    bitmap[:] = np.uint64(0)
+    """Writes the parity bitmap of one text without a corpus into zeros; `occurrence` (one per
+    token id) is zero before and after."""
     for token in tokens:
         toggle(bitmap, int(token) + (int(occurrence[token]) << 32))
         occurrence[token] += np.uint64(1)

@@ -50,7 +50,7 @@ class Vocabulary:
             chunk, counts[at + 1 : at + 1 + len(cleaned)], self._count, self._slots = _number(
                 letters, ends, self._count, self._slots, self._hashes, self._starts, self._letters
             )
-            tokens.append(chunk)
+            tokens.append(chunk.copy())
         return np.concatenate(tokens), np.cumsum(counts)
 
 
@@ -105,9 +105,11 @@ def _number(
                     slots[slot] = token
                     hashes[token] = code
                     starts[token + 1] = starts[token] + at - begin
-                    letters[starts[token] : starts[token + 1]] = text[begin:at]
+                    for k in range(at - begin):
+                        letters[starts[token] + k] = text[begin + k]
                     if 2 * count > len(slots):
-                        slots = np.full(4 * len(slots), -1, np.int32)
+                        slots = np.empty(4 * len(slots), np.int32)
+                        slots.fill(-1)
                         for t in range(count):
                             again = hashes[t] ^ (hashes[t] >> np.uint64(32))
                             slot = np.int64(again) & (len(slots) - 1)
@@ -118,4 +120,4 @@ def _number(
                 filled += 1
             at += 1
         counts[i] = filled - before
-    return tokens[:filled].copy(), counts, count, slots
+    return tokens[:filled], counts, count, slots
