@@ -32,7 +32,7 @@ docs: $(READY)  ## regenerates docs/cli.md and docs/formats.md from the code
 	$(BIN)/python -m meadowlark.cli.reference docs
 
 bench: $(READY)
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
 	rm -rf $(VENV) runs

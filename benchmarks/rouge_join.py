@@ -8,27 +8,23 @@ number of pairs; rapidfuzz is left out where it is not installed.
 
 import argparse
 import functools
-import importlib.metadata
 import json
 import os
-import platform
 import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _stamp import RESULTS, stamp
 from rouge_score import rouge_scorer
 
 from meadowlark.match import RougeIndex, near_duplicates, tokenize
 from meadowlark.match.rouge import Rule
 
 THRESHOLD = 0.7
-ROOT = Path(__file__).resolve().parent
-RESULT = ROOT / "results" / "rouge_join.json"
+CORES = os.cpu_count() or 1
+RESULT = RESULTS / "rouge_join.json"
 
 
 def instructions(count: int, seed: int = 0) -> list[str]:
@@ -66,7 +62,7 @@ def ours(texts: list[str], repeats: int) -> dict[str, float]:
     rules: tuple[Rule, ...] = ("kept", "others")
     for rule in rules:
         near_duplicates(texts[:100], THRESHOLD, rule)
-        for threads in sorted({1, cores()}):
+        for threads in sorted({1, CORES}):
             join = functools.partial(near_duplicates, texts, THRESHOLD, rule, threads)
             times[f"rule {rule}, {threads} threads, s"] = seconds(join, repeats)
     index = RougeIndex(THRESHOLD, texts)
@@ -100,7 +96,7 @@ def rapidfuzz_matrix(texts: list[str]) -> dict[str, Any] | None:
                 tokens,
                 scorer=Indel.normalized_similarity,
                 score_cutoff=THRESHOLD,
-                workers=cores(),
+                workers=CORES,
                 dtype=np.float64,
             )
         ]
@@ -110,33 +106,6 @@ def rapidfuzz_matrix(texts: list[str]) -> dict[str, Any] | None:
     dropped = scores[0].max(axis=1) > THRESHOLD
     same = bool((dropped == ~near_duplicates(texts, THRESHOLD, "others").kept).all())
     return {"sample, s": taken, "same texts dropped by rule others": same}
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [
-        line.split(":", 1)[1].strip()
-        for line in (info.read_text().splitlines() if info.exists() else [])
-        if line.startswith("model name")
-    ]
-    return names[0] if names else platform.processor()
-
-
-def commit() -> str:
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
-
-
-def version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def main() -> None:
@@ -166,15 +135,8 @@ def main() -> None:
             "all pairs, scaled, h": pair_s * options.count * (options.count - 1) / 2 / 3600,
         },
         "rapidfuzz_cdist": matrix,
-        "hardware": {"processor": processor(), "cores": cores(), "system": platform.platform()},
-        "versions": {
-            "python": platform.python_version(),
-            **{p: version(p) for p in ("numpy", "numba", "rouge-score", "rapidfuzz")},
-        },
-        "commit": commit(),
-        "command": " ".join(["python", *sys.argv]),
+        **stamp(("numpy", "numba", "rouge-score", "rapidfuzz")),
     }
-    RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=2))
 

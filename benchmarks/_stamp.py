@@ -1,0 +1,50 @@
+"""What every benchmark result carries: the command, the commit, the hardware and the versions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def stamp(
+    packages: Iterable[str] = ("numpy", "pyarrow", "torch", "transformers"),
+) -> dict[str, Any]:
+    """Command, commit (with ``-dirty`` where files differ), processor, cores, versions."""
+    versions = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    changed = _git("status", "--porcelain")
+    return {
+        "command": " ".join(["python", *sys.argv]),
+        "commit": _git("rev-parse", "HEAD") + ("-dirty" if changed else ""),
+        "hardware": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "system": platform.platform(),
+        },
+        "versions": versions,
+    }
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
