@@ -1,1 +1,1 @@
-"""Placeholder docstring; the room writes its own."""
+"""Curation of rows: the near-duplicate filter, mixing, and the description of what a set holds."""

@@ -1,0 +1,35 @@
+"""``meadowlark export``: rows in another tool's layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meadowlark.cli.options import Force, Limit, stdout
+
+
+def export(
+    data: Annotated[Path, typer.Argument(help="A data set.")],
+    format: Annotated[str, typer.Option("--format", help="alpaca, sharegpt or messages.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A .json or .jsonl file.")],
+    limit: Limit = None,
+    force: Force = False,
+) -> None:
+    """Write a data set in the layout of another tool.
+
+    The Alpaca layout keeps earlier turns under "history"; ShareGPT and messages hold them as turns.
+    What was exported reads back as the same conversations.
+
+    \b
+    Examples:
+      meadowlark export runs/generated --format alpaca --out generated.json
+      meadowlark export runs/mixed --format messages --out train.jsonl
+    """
+    from meadowlark.curate.export import export as write
+
+    rows, unreadable = write(data, out, format, limit=limit, force=force)
+    stdout.print(f"export: {rows:,} rows as {format} in {out}", markup=False)
+    if unreadable:
+        stdout.print(f"  warning: {unreadable:,} rows could not be read", style="yellow")

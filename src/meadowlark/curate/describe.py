@@ -1,0 +1,98 @@
+"""``stats``: what data sets hold, side by side: sources, licences, labels, lengths, verbs.
+
+Reads records, writes ``stats.json``; the same dictionary is what the verb prints.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meadowlark.curate.verbs import METHOD, linguistic_entropy, verb_noun_pairs
+from meadowlark.dataset import Run, open_run, read
+from meadowlark.records import Record
+
+LABELS = ("type", "view", "topic", "difficulty")
+LENGTHS = ("instruction", "input", "output")
+
+
+def describe(records: Sequence[Record]) -> dict[str, Any]:
+    """Counts of one data set as plain JSON; lengths are in characters, over non-empty fields."""
+    pairs = verb_noun_pairs(r.instruction for r in records)
+    return {
+        "rows": len(records),
+        "without_input": sum(not r.input for r in records),
+        "without_output": sum(not r.output for r in records),
+        "multi_turn": sum(bool(r.history) for r in records),
+        "sources": _counts(r.source for r in records),
+        "licences": _counts(r.licence for r in records),
+        "labels": {
+            label: counts
+            for label in LABELS
+            if (counts := _counts(r.tags[label] for r in records if r.tags.get(label)))
+        },
+        "characters": {name: _lengths([getattr(r, name) for r in records]) for name in LENGTHS},
+        "distinct_instructions": len({r.instruction for r in records}),
+        "verb_noun": {
+            "method": METHOD,
+            "pairs": [{"verb": v, "noun": n, "count": c} for v, n, c in pairs],
+            "share_of_rows": sum(c for *_, c in pairs) / len(records) if records else 0.0,
+        },
+        "linguistic_entropy_bits": linguistic_entropy(pairs),
+    }
+
+
+def stats(data: Sequence[Path], out: Path, *, limit: int | None = None, force: bool = False) -> Run:
+    """Describe every data set into OUT/stats.json, under its folder's name."""
+    names = data_names(data)
+    inputs = dict(zip(names, data, strict=True))
+    run = open_run("stats", out, options={"limit": limit}, inputs=inputs, force=force)
+    if run.complete:
+        return run
+    with run:
+        described = describe_all(data, limit)
+        run.write_json("stats.json", {"datasets": described})
+        run.manifest.rows["in"] = sum(one["rows"] for one in described.values())
+        run.finish()
+    return run
+
+
+def describe_all(data: Sequence[Path], limit: int | None = None) -> dict[str, dict[str, Any]]:
+    """Name to description; rows that cannot be read are counted as ``unreadable``."""
+    described = {}
+    for name, path in zip(data_names(data), data, strict=True):
+        records, rejected = read(path, Record, limit)
+        described[name] = {**describe(records), "unreadable": len(rejected)}
+    return described
+
+
+def data_names(data: Sequence[Path]) -> list[str]:
+    """A distinct name for each path: its own, or with its parent's where two are the same."""
+    short = [path.name for path in data]
+    return [
+        name if short.count(name) == 1 else str(path)
+        for name, path in zip(short, data, strict=True)
+    ]
+
+
+def _counts(values: Any) -> dict[str, int]:
+    return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
+
+
+def _lengths(texts: Sequence[str]) -> dict[str, float]:
+    lengths = np.array([len(text) for text in texts if text])
+    if not len(lengths):
+        return {"n": 0}
+    quartiles = np.percentile(lengths, [5, 50, 95])
+    return {
+        "n": len(lengths),
+        "mean": round(float(lengths.mean()), 1),
+        "percentile_5": float(quartiles[0]),
+        "median": float(quartiles[1]),
+        "percentile_95": float(quartiles[2]),
+        "longest": int(lengths.max()),
+    }

@@ -1,0 +1,78 @@
+"""``export``: records in the layouts of other tools: Alpaca, ShareGPT, messages.
+
+Each layout reads back through ``dataset.read`` as the same conversation. A row that a layout cannot
+hold is refused by name, never bent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from meadowlark.dataset import read
+from meadowlark.errors import UserError, unknown
+from meadowlark.records import Record
+from meadowlark.templates import messages
+
+_SHAREGPT_ROLES = {"system": "system", "user": "human", "assistant": "gpt"}
+
+
+def alpaca(record: Record) -> dict[str, Any]:
+    """{instruction, input, output}; earlier turns as ``history`` in our own form."""
+    row: dict[str, Any] = {
+        "instruction": record.instruction,
+        "input": record.input,
+        "output": record.output,
+    }
+    if record.history:
+        row["history"] = [turn._asdict() for turn in record.history]
+    return row
+
+
+def chat_messages(record: Record) -> dict[str, Any]:
+    """{messages: [{role, content}]}, as chat APIs and TRL take them."""
+    turns = messages(record, with_output=bool(record.output))
+    return {"messages": [turn._asdict() for turn in turns]}
+
+
+def sharegpt(record: Record) -> dict[str, Any]:
+    """{conversations: [{from, value}]}."""
+    turns = messages(record, with_output=bool(record.output))
+    return {"conversations": [{"from": _SHAREGPT_ROLES[t.role], "value": t.content} for t in turns]}
+
+
+FORMATS: dict[str, Callable[[Record], dict[str, Any]]] = {
+    "alpaca": alpaca,
+    "sharegpt": sharegpt,
+    "messages": chat_messages,
+}
+
+
+def export(
+    data: Path, out: Path, format: str, *, limit: int | None = None, force: bool = False
+) -> tuple[int, int]:
+    """Write ``data`` to a .json or .jsonl file; returns rows written and rows that were unreadable.
+
+    Written beside its place, then renamed.
+    """
+    if format not in FORMATS:
+        raise unknown("format", format, FORMATS)
+    if out.suffix not in (".json", ".jsonl"):
+        raise UserError(f"--out must be a .json or .jsonl file, not {out}")
+    if out.exists() and not force:
+        raise UserError(f"{out} exists; give another --out, or --force to replace it")
+    records, rejected = read(data, Record, limit)
+    rows = [FORMATS[format](record) for record in records]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(out.name + ".tmp")
+    temporary.write_text(_text(rows, out.suffix), encoding="utf-8")
+    temporary.replace(out)
+    return len(rows), len(rejected)
+
+
+def _text(rows: Sequence[dict[str, Any]], suffix: str) -> str:
+    if suffix == ".json":
+        return json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -1,0 +1,63 @@
+"""ChatDoctor: patients' descriptions and doctors' answers.
+
+Raw form: a JSON list of instruction, input and output. GenMedGPT-5k, HealthCareMagic-100k and
+iCliniq share it; iCliniq's three answer columns are read by their best known author.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from meadowlark.errors import UserError
+from meadowlark.records import Record, Rejected
+from meadowlark.sources.source import Source, checked
+
+INSTRUCTION = "Answer as a doctor, from the patient's description."
+ANSWERS = ("output", "answer_icliniq")
+
+
+def rows(raw: Path) -> Iterator[Record | Rejected]:
+    """One record a consultation; surrounding white space is removed."""
+    try:
+        consultations = json.loads(raw.read_text(encoding="utf-8-sig"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{raw} is not readable JSON: {error}") from None
+    if not isinstance(consultations, list):
+        raise UserError(f"{raw} must hold a JSON list of consultations")
+    yield from checked(_row(consultation) for consultation in consultations)
+
+
+def _row(consultation: Any) -> Record | Rejected:
+    if not isinstance(consultation, Mapping):
+        return Rejected(Record(""), "not a JSON object", json.dumps(consultation))
+    instruction = str(consultation.get("instruction") or INSTRUCTION).strip()
+    question = str(consultation.get("input") or "").strip()
+    answers = [consultation[name] for name in ANSWERS if consultation.get(name)]
+    answer = str(answers[0]).strip() if answers else ""
+    record = SOURCE.record(instruction, question, answer, type="chat", view="patient")
+    return record if question else Rejected(record, "no question")
+
+
+SOURCE = Source(
+    name="chatdoctor",
+    title="ChatDoctor (GenMedGPT-5k; HealthCareMagic and iCliniq in the same form)",
+    origin="github.com/Kent0n-Li/ChatDoctor",
+    licence="LicenseRef-ChatDoctor",
+    obligations=(
+        "The repository is under Apache-2.0. GenMedGPT-5k was written by ChatGPT, whose terms bar "
+        "competing models; the other two were collected from web sites whose terms are not stated. "
+        "Research use."
+    ),
+    citation="Li et al. 2023, ChatDoctor, Cureus 15(6)",
+    raw="a JSON list of {instruction, input, output} (chatdoctor5k.json)",
+    size="5,452 rows (GenMedGPT-5k)",
+    rows=rows,
+    verified="real files (GenMedGPT-5k); schema only for HealthCareMagic and iCliniq",
+    defects=(
+        "Many patients differ by a few words: filter the field input.",
+        "Answers are a model's, not a clinician's (GenMedGPT-5k).",
+    ),
+)

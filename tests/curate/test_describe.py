@@ -1,0 +1,71 @@
+"""Descriptions of data: AlpaCare's entropy, verbs by rules, lengths over what is there."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from meadowlark.cli import run
+from meadowlark.curate.describe import describe
+from meadowlark.curate.verbs import linguistic_entropy, verb_and_object, verb_noun_pairs
+from meadowlark.records import Record
+
+
+@pytest.mark.parametrize(
+    ("instruction", "found"),
+    [
+        ("Explain the role of insulin.", ("explain", "role")),
+        ("Write a detailed patient discharge summary for him.", ("write", "summary")),
+        ("As a nurse, list the common side effects of iron.", ("list", "effect")),
+        ("Can you please describe your symptoms?", ("describe", "symptom")),
+        ("Given this report, classify it.", ("classify", "")),
+        ("Give me advice on therapies", ("give", "advice")),
+        ("What is fever?", None),
+        ("", None),
+    ],
+)
+def test_verb_and_object(instruction: str, found: tuple[str, str] | None) -> None:
+    assert verb_and_object(instruction) == found
+
+
+def test_entropy_is_the_papers_formula() -> None:
+    pairs = [("write", "note", 2), ("write", "letter", 1), ("list", "cause", 1)]
+    assert linguistic_entropy(pairs) == pytest.approx(1.5)
+    assert linguistic_entropy([("a", "b", 1)] * 80) == pytest.approx(math.log2(80))
+    assert linguistic_entropy([]) == 0.0
+
+
+def test_at_most_four_objects_of_twenty_verbs() -> None:
+    tasks = [f"verb{v} object{o}x" for v in "abcdefghijklmnopqrstuvwxyz" for o in "abcdef"]
+    tasks = [t.replace("verb", "verb").replace("object", "thing") for t in tasks]
+    pairs = verb_noun_pairs(tasks)
+    assert len(pairs) == 80
+    assert len({verb for verb, _, _ in pairs}) == 20
+
+
+def test_describe_counts_what_is_there() -> None:
+    rows = [
+        Record("List causes", "", "x" * 10, source="s", licence="MIT", tags={"type": "chat"}),
+        Record("List causes", "i" * 4, "", source="s", tags={"type": "chat", "view": "nurse"}),
+    ]
+    found = describe(rows)
+    assert found["rows"] == 2
+    assert found["without_input"] == found["without_output"] == 1
+    assert found["labels"] == {"type": {"chat": 2}, "view": {"nurse": 1}}
+    assert found["licences"] == {"": 1, "MIT": 1}
+    assert found["characters"]["output"]["mean"] == 10
+    assert found["characters"]["output"]["n"] == 1
+    assert found["distinct_instructions"] == 1
+    assert describe([])["rows"] == 0
+
+
+def test_stats_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "rows.json"
+    file.write_text(json.dumps([{"instruction": "List [bold]causes[/bold]", "type": "chat"}, 3]))
+    assert run(["stats", str(file), "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "chat 1" in printed
+    found = json.loads((tmp_path / "out" / "stats.json").read_text())["datasets"]["rows.json"]
+    assert found["rows"] == 1
+    assert found["unreadable"] == 1

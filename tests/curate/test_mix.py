@@ -1,0 +1,130 @@
+"""Mixing: counts and weights, a split that never straddles, licences stated."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meadowlark.curate.licences import combine
+from meadowlark.curate.mix import _normalised, mix, parse_part, split
+from meadowlark.dataset import read, read_manifest
+from meadowlark.errors import UserError
+from meadowlark.records import Record
+
+
+def data(folder: Path, name: str, count: int, licence: str = "MIT", start: int = 0) -> Path:
+    file = folder / f"{name}.json"
+    rows = [
+        {
+            "instruction": f"{name} {n}",
+            "output": f"answer {n}",
+            "source": name,
+            "licence": licence,
+        }
+        for n in range(start, start + count)
+    ]
+    file.write_text(json.dumps(rows))
+    return file
+
+
+def sources(folder: Path, name: str = "rows.parquet") -> dict[str, int]:
+    rows, _ = read(folder / name, Record)
+    names = sorted({row.source for row in rows})
+    return {name: sum(row.source == name for row in rows) for name in names}
+
+
+def test_all_rows_a_count_and_a_share_for_validation(tmp_path: Path) -> None:
+    a, b = data(tmp_path, "a", 60), data(tmp_path, "b", 100)
+    mix([str(a), f"{b}=40"], tmp_path / "out", val=0.1)
+    training, _ = read(tmp_path / "out", Record)
+    validation, _ = read(tmp_path / "out" / "validation.parquet", Record)
+    assert len(training) == 90
+    assert len(validation) == 10
+    assert not {row.id for row in training} & {row.id for row in validation}
+    rows = read_manifest(tmp_path / "out").rows
+    assert rows["in"] == 160
+    assert rows["not drawn"] == 60
+    assert rows["kept"] + rows["validation"] == 100
+
+
+def test_weights_give_the_largest_mixture_in_their_proportion(tmp_path: Path) -> None:
+    a, b = data(tmp_path, "a", 60), data(tmp_path, "b", 100)
+    mix([f"{a}=0.75", f"{b}=0.25"], tmp_path / "out", val=0)
+    assert sources(tmp_path / "out") == {"a": 60, "b": 20}
+
+
+def test_too_few_rows_are_said(tmp_path: Path) -> None:
+    a = data(tmp_path, "a", 10)
+    mix([f"{a}=25"], tmp_path / "out", val=0)
+    (warning,) = read_manifest(tmp_path / "out").warnings
+    assert "a.json has 10 usable rows, 25 were asked for" in warning
+
+
+def test_choices_depend_on_seed_and_row_alone(tmp_path: Path) -> None:
+    whole = data(tmp_path, "a", 50)
+    more = tmp_path / "more.json"
+    rows = json.loads(whole.read_text())
+    more.write_text(json.dumps([{"instruction": "new", "output": "row"}, *reversed(rows)]))
+    mix([f"{whole}=20"], tmp_path / "one", val=5)
+    mix([f"{more}=20"], tmp_path / "two", val=5)
+    mix([f"{whole}=20"], tmp_path / "three", val=5, seed=7)
+    one, two, three = (
+        {row.id for row in read(tmp_path / name, Record)[0]} for name in ("one", "two", "three")
+    )
+    assert len(one & two) >= len(one) - 2, "a new row moves at most its own place"
+    assert one != three
+
+
+def test_rows_without_output_and_doubles_are_rejected(tmp_path: Path) -> None:
+    a = data(tmp_path, "a", 5)
+    rows = [*json.loads(a.read_text()), {"instruction": "no answer"}]
+    a.write_text(json.dumps(rows))
+    mix([str(a), str(data(tmp_path, "a2", 1)), str(a)], tmp_path / "out", val=0)
+    assert read_manifest(tmp_path / "out").rows["rejected"] == {
+        "exact duplicate": 5,
+        "no output": 2,
+    }
+
+
+answers = st.sampled_from(["Yes.", "word " * 25, "WORD, " * 25, "other " * 30])
+questions = st.sampled_from(["what is it", "What is it?", "why", "who", "when", "where"])
+rows_of_text = st.lists(st.builds(Record, questions, st.just(""), answers), max_size=30)
+
+
+@given(rows_of_text, st.sampled_from([0.0, 0.2, 0.5, 3.0]), st.integers(0, 5))
+def test_no_question_or_long_answer_is_on_both_sides(
+    rows: list[Record], val: float, seed: int
+) -> None:
+    training, validation = split(rows, val, seed)
+    assert sorted(r.id for r in [*training, *validation]) == sorted(r.id for r in rows)
+    assert len(validation) <= (round(val * len(rows)) if val < 1 else val)
+    for text in (lambda r: r.instruction, lambda r: r.output if len(r.output) > 10 else r.id):
+        left = {_normalised(text(row)) for row in training}
+        assert not left & {_normalised(text(row)) for row in validation}
+
+
+def test_licences_are_combined_into_one_obligation() -> None:
+    statement, warnings = combine({"CC-BY-NC-4.0": 3, "CC-BY-SA-3.0": 2, "MIT": 1})
+    assert statement.startswith("non-commercial use only (CC-BY-NC-4.0); share-alike")
+    assert warnings == []
+    _, warnings = combine({"": 4, "GPL-3.0-only": 1, "CC-BY-SA-4.0": 1})
+    assert "4 rows have no stated licence" in warnings[0]
+    assert "copyleft and share-alike" in warnings[1]
+
+
+@pytest.mark.parametrize("amount", ["0", "1.5x", "-3", "many", "0.0"])
+def test_a_bad_amount_is_named(amount: str) -> None:
+    with pytest.raises(UserError, match="a number of rows"):
+        parse_part(f"folder={amount}")
+
+
+def test_a_lone_weight_and_an_impossible_split_are_refused(tmp_path: Path) -> None:
+    a = data(tmp_path, "a", 5)
+    with pytest.raises(UserError, match="the only weight"):
+        mix([f"{a}=0.5"], tmp_path / "out")
+    with pytest.raises(UserError, match="leaves no row for training"):
+        mix([str(a)], tmp_path / "out", val=5)
+    with pytest.raises(UserError, match="share below 1"):
+        mix([str(a)], tmp_path / "out", val=1.5)

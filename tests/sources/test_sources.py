@@ -1,0 +1,153 @@
+"""Open sources: every raw row accounted for, labels as annotated, real files counted."""
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from meadowlark.cli import run
+from meadowlark.dataset import read, read_manifest
+from meadowlark.errors import UserError
+from meadowlark.records import Record, Rejected
+from meadowlark.sources import SOURCES
+from meadowlark.sources.convert import convert
+
+
+def split(source: str, raw: Path) -> tuple[list[Record], list[Rejected]]:
+    rows = list(SOURCES[source].rows(raw))
+    kept = [row for row in rows if isinstance(row, Record)]
+    return kept, [row for row in rows if isinstance(row, Rejected)]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_card_is_whole(source: str) -> None:
+    card = SOURCES[source]
+    assert card.name == source
+    for text in (card.title, card.origin, card.licence, card.obligations, card.citation, card.raw):
+        assert text
+    assert card.use in ("train", "test")
+    assert card.verified.startswith(("real files", "schema only"))
+
+
+def test_pubmed_causal_follows_the_raw_labels(tmp_path: Path) -> None:
+    raw = tmp_path / "causal.csv"
+    raw.write_text('sentence,label\n"A, b.",0\nC.,1\nD.,2\nE.,3\nF.,7\n,1\n')
+    kept, rejected = split("pubmed_causal", raw)
+    assert [row.output for row in kept] == [
+        "The text describes no relationship.",
+        "The text describes a directly causal relationship.",
+        "The text describes a conditionally causal relationship.",
+        "The text describes a correlational relationship.",
+    ]
+    assert kept[0].input == "A, b."
+    assert [(r.reason, r.row.input) for r in rejected] == [
+        ("unknown label", "F."),
+        ("no question", ""),
+    ]
+
+
+def test_chatdoctor_reads_both_answer_columns_and_keeps_dna(tmp_path: Path) -> None:
+    raw = tmp_path / "chat.json"
+    rows = [
+        {"instruction": "Be a doctor.", "input": " My DNA test? ", "output": "Ask a geneticist."},
+        {"input": "I cough.", "answer_icliniq": "Rest.", "answer_chatgpt": "Other."},
+        {"instruction": "Be a doctor.", "input": "I cough.", "output": " "},
+        {"instruction": "Be a doctor.", "input": "", "output": "Rest."},
+        "text",
+    ]
+    raw.write_text(json.dumps(rows))
+    kept, rejected = split("chatdoctor", raw)
+    assert [(row.input, row.output) for row in kept] == [
+        ("My DNA test?", "Ask a geneticist."),
+        ("I cough.", "Rest."),
+    ]
+    assert [r.reason for r in rejected] == ["no answer", "no question", "not a JSON object"]
+
+
+DOCUMENT = """<?xml version="1.0" encoding="UTF-8"?>
+<Document id="1" source="GARD"><Focus>Fever</Focus><QAPairs>
+  <QAPair pid="1"><Question qid="1-1" qtype="information">What is Fever ?</Question>
+    <Answer>Key Points
+                - Heat.    - Sweat &amp; chills.
+
+
+                Rest.</Answer></QAPair>
+  <QAPair pid="2"><Question qid="1-2" qtype="causes">Why ?</Question><Answer></Answer></QAPair>
+</QAPairs></Document>"""
+
+
+@pytest.fixture
+def medquad_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "medquad" / "1_GARD"
+    folder.mkdir(parents=True)
+    (folder / "b.xml").write_text(DOCUMENT)
+    (folder / "a.xml").write_text("<Document><unclosed></Document>")
+    return tmp_path / "medquad"
+
+
+def test_medquad_keeps_lines_and_names_what_is_missing(medquad_folder: Path) -> None:
+    kept, rejected = split("medquad", medquad_folder)
+    assert [row.input for row in kept] == ["What is Fever ?"]
+    assert kept[0].output == "Key Points\n- Heat. - Sweat & chills.\n\nRest."
+    assert kept[0].tags["topic"] == "Fever"
+    assert [r.reason for r in rejected] == ["malformed XML", "answer removed by the source"]
+
+
+def test_medquad_reads_the_same_from_an_archive(medquad_folder: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "medquad.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(medquad_folder, arcname=".")
+    assert split("medquad", archive)[0] == split("medquad", medquad_folder)[0]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"holds no \.xml file"):
+        split("medquad", tmp_path / "empty")
+
+
+def test_the_shipped_source_needs_no_raw_file(tmp_path: Path) -> None:
+    convert("patient_questions", tmp_path / "out")
+    rows, _ = read(tmp_path / "out", Record)
+    assert len(rows) == 180
+    assert all(row.licence == "Apache-2.0" and row.output for row in rows)
+    assert "What are the symptoms of asthma?" in {row.input for row in rows}
+    assert not read_manifest(tmp_path / "out").rows["rejected"]
+
+
+def test_mistakes_name_what_was_expected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    assert run(["convert", "medquat", "--out", out]) == 2
+    assert "Did you mean 'medquad'" in capsys.readouterr().err
+    assert run(["convert", "medquad", "--out", out]) == 2
+    assert "give --raw with the repository's folder" in capsys.readouterr().err
+    assert run(["convert", "medquad", "--raw", "/nowhere", "--out", out]) == 2
+    assert "no such file or folder: /nowhere" in capsys.readouterr().err
+    assert run(["sources", "pubmed_causal"]) == 0
+    assert "permutes the label texts" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "kept", "rejected"),
+    [
+        ("wikidoc_patient_information", "medical_meadow_small.json", 5942, {}),
+        ("pubmed_causal", "pubmed_causal_language_use.csv", 3061, {}),
+        ("chatdoctor", "chatdoctor5k.json", 5452, {}),
+        ("medquad", "medquad_all.tar.gz", 16407, {"answer removed by the source": 31034}),
+    ],
+)
+def test_real_files_are_converted_whole(
+    source: str, path: str, kept: int, rejected: dict[str, int], real_data: Path, tmp_path: Path
+) -> None:
+    convert(source, tmp_path, raw=real_data / "meadow" / source / path)
+    rows = read_manifest(tmp_path).rows
+    assert rows["kept"] == kept
+    assert rows["rejected"] == rejected
+
+
+def test_real_pubmed_causal_labels_are_distributed_as_published(real_data: Path) -> None:
+    raw = real_data / "meadow/pubmed_causal/pubmed_causal_language_use.csv"
+    kept, _ = split("pubmed_causal", raw)
+    counts = [sum(row.tags["label"] == label for row in kept) for label in "0123"]
+    # Yu, Li and Wang 2019: 1,356 none, 494 direct, 213 conditional, 998 correlational.
+    assert counts == [1356, 494, 213, 998]
