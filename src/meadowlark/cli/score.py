@@ -1,0 +1,149 @@
+"""``meadowlark score``: what verdicts, or two exams, come to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from meadowlark.cli.options import Force, Limit, Seed, stdout, summarise
+
+if TYPE_CHECKING:
+    from meadowlark.records import Score
+
+Metrics = dict[str, "Score"]
+
+
+def score(
+    verdicts: Annotated[
+        list[Path],
+        typer.Argument(help="Folders or files of verdicts; or exactly two exam folders."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder to write; without it the scores are only shown."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Score this model; the others are references.")
+    ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            "--protocol", help="How a judge's text is read: brackets ([[A]]) or alpacare."
+        ),
+    ] = "brackets",
+    seed: Seed = 42,
+    limit: Limit = None,
+    force: Force = False,
+) -> None:
+    """Win rates from verdicts in both orders, or one exam against another.
+
+    Verdicts: a win counts 1, a tie 1/2, a loss 0; an item scores the mean
+    over both orders, a model the mean over items, and with several references
+    the mean over those (AlpaCare's headline). The interval (95 %) comes from
+    redrawing prompts. Nothing unreadable vanishes: such a verdict is counted,
+    its item keeps the order that could be read, and two bounds say what the
+    rate would be had all unreadable ones been lost or won.
+
+    Read are our own verdicts (a folder, .parquet, .json, .jsonl, .csv) and raw
+    judge transcripts: a .json list with model_output_id, response, and
+    model_response_first, in a file named
+    MODEL__TASK-ref-REFERENCE_model_first.json. Of a transcript only the
+    judge's own text counts, not what was extracted from it before.
+
+    Two exam folders: the difference in accuracy of the first minus the second
+    on the same questions, with an interval, the exact McNemar test, and the
+    smallest difference that such a comparison finds four times in five.
+
+    \b
+    Examples:
+      meadowlark score runs/verdicts
+      meadowlark score judged/*_first.json --out runs/scores
+      meadowlark score runs/exam-after runs/exam-before --out runs/exam-difference
+    """
+    from meadowlark.evaluate.score import compute
+    from meadowlark.evaluate.score import score as stage
+    from meadowlark.records import Score
+
+    if out is None:
+        found = compute(verdicts, model=model, protocol=protocol, seed=seed, limit=limit)
+        _show(found.scores)
+        for warning in found.warnings:
+            stdout.print(f"  warning: {warning}", markup=False, style="yellow")
+        if found.rejected:
+            stdout.print(f"  {len(found.rejected):,} rows were no verdicts", style="yellow")
+        return
+    run = stage(verdicts, out, model=model, protocol=protocol, seed=seed, limit=limit, force=force)
+    _show([Score(**row) for row in json.loads((out / "scores.json").read_text("utf-8"))])
+    summarise(run, out, done_before=run.done_before)
+
+
+def _show(scores: list[Score]) -> None:
+    """Print scores as tables, one for each model and judge, and one for each pair of exams."""
+    rows: dict[tuple[str, str], Metrics] = {}
+    for found in scores:
+        rows.setdefault((found.task, found.model), {})[found.metric] = found
+    tables: dict[str, list[tuple[str, Metrics]]] = {}
+    for (task, model), row in rows.items():
+        subject, _, rest = task.rpartition(": ")
+        if "win_rate_unreadable_lost" in row:
+            heading = f"Win rate of {model} in per cent, both orders averaged: {subject}"
+            tables.setdefault(heading, []).append((rest, row))
+        else:
+            heading = f"Accuracy in per cent on the same questions: {subject}"
+            name = model if rest == "shared questions" else f"{model} {rest}"
+            tables.setdefault(heading, []).append((name, row))
+    for heading, lines in tables.items():
+        judged = heading.startswith("Win rate")
+        cells = [(_judged_cells if judged else _exam_cells)(row) for _, row in lines]
+        columns = [name for name in cells[0] if any(row[name] for row in cells)]
+        widths = {c: max(len(c), *(len(row[c]) for row in cells)) for c in columns}
+        stdout.print(f"\n{heading}", markup=False, style="bold")
+        stdout.print("  ".join(c.rjust(widths[c]) for c in columns), markup=False, style="dim")
+        for (name, _), shown in zip(lines, cells, strict=True):
+            numbers = "  ".join(shown[c].rjust(widths[c]) for c in columns)
+            stdout.print(f"{numbers}  {name}", markup=False)
+    stdout.print()
+
+
+def _judged_cells(row: Metrics) -> dict[str, str]:
+    counts = [f"{row[m].value:.0f}" for m in ("wins", "ties", "losses") if m in row]
+    lost, won = (row[f"win_rate_unreadable_{end}"] for end in ("lost", "won"))
+    bounds = f"{_percent(lost)} to {_percent(won)}" if lost.n_unreadable else ""
+    return {
+        "rate": _percent(row.get("win_rate")) or "?",
+        "95 % interval": _interval(row.get("win_rate")),
+        "items": str(lost.n),
+        "won/tied/lost": "/".join(counts),
+        "unreadable": f"{row['unreadable'].value:.0f}" if "unreadable" in row else "",
+        "had they been lost or won": bounds,
+        "first": _percent(row.get("win_rate_shown_first")),
+        "second": _percent(row.get("win_rate_shown_second")),
+        "agree": _percent(row.get("positional_agreement")),
+    }
+
+
+def _exam_cells(row: Metrics) -> dict[str, str]:
+    only = [f"{row[m].value:.0f}" for m in ("only_this_right", "only_other_right") if m in row]
+    main = row.get("accuracy") or row.get("accuracy_difference")
+    sign = "+" if "accuracy_difference" in row else ""
+    return {
+        "value": _percent(main, sign),
+        "95 % interval": _interval(main, sign),
+        "questions": str(main.n) if main else "",
+        "only this/other right": "/".join(only),
+        "McNemar p": f"{row['mcnemar_p'].value:.3g}" if "mcnemar_p" in row else "",
+        "detectable": _percent(row.get("smallest_detectable_difference")),
+    }
+
+
+def _percent(score: Score | None, sign: str = "") -> str:
+    return f"{100 * score.value:{sign}.1f}" if score else ""
+
+
+def _interval(score: Score | None, sign: str = "") -> str:
+    if score is None or score.low is None or score.high is None:
+        return ""
+    return f"{100 * score.low:{sign}.1f} to {100 * score.high:{sign}.1f}"

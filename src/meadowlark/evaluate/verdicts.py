@@ -1,0 +1,219 @@
+"""Verdicts read from files: our own rows, or the raw transcripts of a judge model.
+
+A path comes in, :class:`Verdict` rows come out. From a transcript only the judge's own text is
+read, by a named protocol; what another program extracted from it is ignored, and a text that gives
+no single choice becomes the winner ``unreadable``, never a missing row. Protocols: MT-bench's
+double brackets (Zheng et al. 2023) and AlpaCare's published reading rule.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+from meadowlark.dataset import read, rows_path
+from meadowlark.errors import UserError, unknown
+from meadowlark.layouts import raw_rows
+from meadowlark.records import Rejected, Verdict, Winner, from_dict
+
+Choice = Literal["first", "second", "tie"]
+
+# --------------------------------------------------------------------------- a judge's words
+
+_BRACKETED = re.compile(r"\[\[\s*([ABC])\s*\]\]")
+_MEANS: dict[str, Choice] = {"A": "first", "B": "second", "C": "tie", "a": "first", "b": "second"}
+_ONLY_OUTPUT = re.compile(r"[^a-zA-Z0-9]*Output \(([ab])\)[^a-zA-Z0-9]*")
+
+
+def _read_brackets(text: str) -> Choice | None:
+    found = list(_BRACKETED.finditer(text))
+    if not found:
+        return None
+    last = found[-1]
+    start = last.start()
+    for earlier in reversed(found[:-1]):
+        between = text[earlier.end() : start]
+        if "\n" in between and any(character.isalnum() for character in between):
+            break  # an earlier paragraph: the reasoning, not the closing statement
+        if earlier[1] != last[1]:
+            return None
+        start = earlier.start()
+    return _MEANS[last[1]]
+
+
+def _read_alpacare(text: str) -> Choice | None:
+    only = _ONLY_OUTPUT.fullmatch(text)
+    if only:
+        return _MEANS[only[1]]
+    return "tie" if "Tie" in re.sub(r"[^a-zA-Z0-9]", "", text) else None
+
+
+PROTOCOLS: dict[str, Callable[[str], Choice | None]] = {
+    "brackets": _read_brackets,
+    "alpacare": _read_alpacare,
+}
+
+
+def read_choice(text: str, protocol: str = "brackets") -> Choice | None:
+    """Which of the answers shown first and second a judge's text prefers; None if unreadable.
+
+    ``brackets``: the last ``[[A]]``, ``[[B]]`` or ``[[C]]`` (tie); none, or different ones in the
+    closing statement (on one line, or with no words between), is unreadable. ``alpacare``: the
+    published rule, in which ``Output (a)`` or ``Output (b)`` counts only when nothing but
+    punctuation stands around it, and ``Tie`` counts anywhere, even inside a word.
+    """
+    if protocol not in PROTOCOLS:
+        raise unknown("protocol", protocol, PROTOCOLS)
+    return PROTOCOLS[protocol](text)
+
+
+# --------------------------------------------------------------------------- layouts of files
+
+
+class Named(NamedTuple):
+    """What a transcript's file name says: the models compared, and who was shown first."""
+
+    model: str
+    reference: str
+    model_first: bool | None
+
+
+def names_from(path: Path) -> Named:
+    """``MODEL__TASK-ref-REFERENCE_model_first.json`` taken apart, as far as it goes.
+
+    Without ``-ref-`` the whole name is the model's and the other is called ``reference``; without
+    ``_model_first`` or ``_reference_first`` the order is None.
+    """
+    stem = path.name
+    for ending in (".json", ".jsonl", ".ndjson", ".csv"):
+        stem = stem.removesuffix(ending)
+    order: bool | None = None
+    for suffix, model_first in (("_model_first", True), ("_reference_first", False)):
+        if stem.endswith(suffix):
+            stem, order = stem.removesuffix(suffix), model_first
+    model, found, reference = stem.rpartition("-ref-")
+    if not found:
+        model, reference = stem, "reference"
+    name, _, _ = model.rpartition("__")
+    return Named(name or model or "model", reference or "reference", order)
+
+
+def _own_row(raw: Mapping[str, Any], file: Path, protocol: str) -> Verdict:
+    keys = Verdict.__dataclass_fields__
+    values = {key: value for key, value in raw.items() if key in keys}
+    if values.get("preference") in ("", None):
+        values["preference"] = None
+    else:
+        values["preference"] = float(values["preference"])
+    return _checked(from_dict(values, Verdict))
+
+
+def _checked(row: Verdict) -> Verdict:
+    if row.winner not in get_args(Winner):
+        raise ValueError(f"winner {row.winner!r} is none of {', '.join(get_args(Winner))}")
+    if row.shown_first not in ("a", "b"):
+        raise ValueError(f"shown_first {row.shown_first!r} is neither a nor b")
+    if not row.item or not row.a or not row.b or row.a == row.b:
+        raise ValueError("a verdict names an item and two different models")
+    return row
+
+
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def _transcript_row(raw: Mapping[str, Any], file: Path, protocol: str) -> Verdict:
+    named = names_from(file)
+    if named.model == named.reference:
+        raise ValueError(f"the file's name gives {named.model!r} for both models")
+    item, response = raw.get("model_output_id"), raw["response"]
+    if item is None or item == "":
+        raise ValueError("no model_output_id")
+    order = _BOOLEANS.get(str(raw.get("model_response_first")).lower(), named.model_first)
+    if order is None:
+        raise ValueError("neither the row nor the file's name says who was shown first")
+    text = response if isinstance(response, str) else ""
+    choice = read_choice(text, protocol)
+    winner: Winner = "unreadable" if choice is None else "tie"
+    if choice in ("first", "second"):
+        winner = "a" if (choice == "first") == order else "b"
+    return Verdict(
+        item=str(item),
+        criterion="preference",
+        a=named.model,
+        b=named.reference,
+        shown_first="a" if order else "b",
+        winner=winner,
+        by="judge:unnamed",
+        raw=text,
+    )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way in which files hold verdicts: the keys that tell it, and how a row is read."""
+
+    keys: frozenset[str]
+    read: Callable[[Mapping[str, Any], Path, str], Verdict]
+
+
+LAYOUTS = {
+    "meadowlark": Layout(frozenset({"item", "a", "b", "shown_first", "winner"}), _own_row),
+    "transcript": Layout(frozenset({"model_output_id", "response"}), _transcript_row),
+}
+"""Every layout that is read; the first whose keys the first row holds is taken for the file."""
+
+
+def read_verdicts(
+    path: Path, protocol: str = "brackets", limit: int | None = None
+) -> tuple[list[Verdict], list[Rejected]]:
+    """The verdicts of a folder or a parquet, json, jsonl or csv file, and the rows that are none.
+
+    ``protocol`` says how a transcript's text is read; our own rows are read already. A file that
+    is in no known layout, or holds nothing, is a UserError.
+    """
+    if protocol not in PROTOCOLS:
+        raise unknown("protocol", protocol, PROTOCOLS)
+    file = rows_path(path, Verdict)
+    found: list[Verdict] = []
+    rejected: list[Rejected] = []
+    layout: Layout | None = None
+    if file.is_dir() or file.suffix == ".parquet":
+        rows: Any = (
+            {key: getattr(row, key) for key in row.__dataclass_fields__}
+            for row in read(path, Verdict)[0]
+        )
+    else:
+        rows = raw_rows(file)
+    for number, raw in enumerate(rows, start=1):
+        if limit is not None and len(found) >= limit:
+            break
+        try:
+            if not isinstance(raw, Mapping):
+                raise ValueError("not a JSON object")
+            layout = layout or _layout_of(raw, file)
+            found.append(layout.read(raw, file, protocol))
+        except (KeyError, TypeError, ValueError) as error:
+            why = f"no {error}" if isinstance(error, KeyError) else str(error)
+            kept = raw if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False, default=str)
+            empty = Verdict("", "", "", "", "a", "unreadable", "")
+            detail = f"{file.name} row {number}: {why}: {kept}"
+            rejected.append(Rejected(empty, "not a verdict", detail))
+    if not found:
+        reason = f" ({rejected[0].detail[:200]})" if rejected else ""
+        raise UserError(f"{file} holds no verdicts{reason}")
+    return found, rejected
+
+
+def _layout_of(row: Mapping[str, Any], file: Path) -> Layout:
+    for layout in LAYOUTS.values():
+        if layout.keys <= row.keys():
+            return layout
+    known = "; ".join(f"{n} ({', '.join(sorted(lay.keys))})" for n, lay in LAYOUTS.items())
+    raise UserError(
+        f"{file} holds verdicts in no known layout: its rows have the keys "
+        f"{', '.join(map(str, row)) or 'none'}. Known: {known}."
+    )

@@ -1,0 +1,90 @@
+"""``judge`` and ``score`` as typed: what they print, and how mistakes end."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from meadowlark.cli import run
+from meadowlark.dataset import write_table
+from meadowlark.records import Answer, Question, to_table
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[str, str]:
+    questions = [Question(f"{i}", "t", f"prompt {i}", target="drink water") for i in range(6)]
+    names = []
+    for name, text in (("tuned", "drink water"), ("[red]untuned", "a pill")):
+        folder = tmp_path / name.strip("[red]")
+        folder.mkdir()
+        answers = [Answer(q.id, name, text=text) for q in questions]
+        write_table(folder / "questions.parquet", to_table(questions, Question))
+        write_table(folder / "answers.parquet", to_table(answers, Answer))
+        names.append(str(folder))
+    return names[0], names[1]
+
+
+def test_judged_then_scored(
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "verdicts")
+    assert run(["judge", *folders, "--judge", "overlap", "--out", out]) == 0
+    assert "not a judgement of quality" in capsys.readouterr().out
+    assert run(["score", out, "--out", str(tmp_path / "scores")]) == 0
+    first = capsys.readouterr().out
+    assert "100.0" in first
+    assert "12/0/0" in first
+    assert "against [red]untuned" in first
+    assert "not a judgement of quality" in first
+    assert run(["score", out, "--out", str(tmp_path / "scores")]) == 0
+    again = capsys.readouterr().out
+    assert "nothing to do" in again
+    assert again.splitlines()[:4] == first.splitlines()[:4]
+    assert run(["score", out, "--model", "[red]untuned"]) == 0
+    assert "0/0/12" in capsys.readouterr().out
+
+
+def test_without_out_scores_are_shown_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"model_output_id": i, "model_response_first": first, "response": text}
+        for i in range(4)
+        for first, text in ((True, "[[A]]"), (False, "no verdict"))
+    ]
+    file = tmp_path / "tuned__test-ref-gpt-4.json"
+    file.write_text(json.dumps([*rows, {"response": ""}]))
+    assert run(["score", str(file)]) == 0
+    text = capsys.readouterr().out
+    assert "50.0 to 100.0" in text  # four verdicts of eight were unreadable
+    assert "1 rows were no verdicts" in text
+    assert [p.name for p in tmp_path.iterdir()] == [file.name]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["judge", "{0}", "{1}", "--judge", "openai:gpt-4", "--out", "{2}"], "not built yet"),
+        (
+            ["judge", "{0}", "nowhere", "--judge", "overlap", "--out", "{2}"],
+            "no such file or folder",
+        ),
+        (["score", "{0}"], "exactly two exam folders"),
+        (["score", "{0}", "{1}"], "meadowlark judge"),
+        (["score", "nowhere"], "no such file or folder"),
+        (["score", "{0}/answers.parquet"], "lacks the column"),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_2(
+    arguments: list[str],
+    message: str,
+    folders: tuple[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    assert run([a.format(*folders, out) for a in arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not out.exists()
