@@ -19,6 +19,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -46,6 +47,8 @@ from meadowlark.records import (
 MANIFEST = "manifest.json"
 STARTED = "started.json"
 JOURNAL = "journal.sqlite"
+COMMAND: ContextVar[str] = ContextVar("command", default="")
+"""The command line at work, for the manifest; set by the command line itself."""
 LOCK = ".lock"
 FILE_OF: dict[type[Any], str] = {
     Record: "rows.parquet",
@@ -61,7 +64,8 @@ class Manifest:
     """What made a folder: written last, so that its presence means the folder is complete.
 
     ``rows`` counts ``in``, ``kept`` and ``rejected`` by reason. ``inputs`` and ``outputs`` map a
-    name to path and SHA-256. ``results`` is what the stage itself has to say.
+    name to path and SHA-256. ``results`` is what the stage itself has to say. ``command`` is the
+    command line, empty when the stage was called from Python.
     """
 
     stage: str
@@ -79,6 +83,7 @@ class Manifest:
     resumed: int = 0
     results: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    command: str = ""
 
 
 def code_version() -> str:
@@ -218,13 +223,15 @@ def write_table(path: Path, table: pa.Table) -> None:
 class Run:
     """One run of a stage into its folder; made by :func:`open_run`, used as a context.
 
-    ``complete`` says that the folder already holds just this run; ``folder`` is where to write.
+    ``complete`` says that the folder already holds just this run (``done_before``: before this
+    process began); ``folder`` is where to write.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, complete: bool, resumed: bool) -> None:
         self.folder = folder
         self.manifest = manifest
         self.complete = complete
+        self.done_before = complete
         self.resumed = resumed
         self._clock = time.monotonic()
         self._lock: IO[str] | None = None
@@ -319,6 +326,7 @@ def open_run(
         code_version=_code_version(),
         inputs=known,
         started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        command=COMMAND.get(),
     )
     found = _found(out)
     if found is None:

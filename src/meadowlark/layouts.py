@@ -117,12 +117,12 @@ def record_from_layout(raw: Mapping[str, Any]) -> Record:
         values["history"] = tuple(turns)
     else:
         instance = (raw.get("instances") or [{}])[0]
-        used = {"instruction", "input", "output", "history", "instances"}
+        used = {"instruction", "input", "output", "history", "instances", "system"}
         values = {
             "instruction": _string(raw["instruction"]),
             "input": absent_to_empty(_string(raw.get("input") or instance.get("input"))),
             "output": _string(raw.get("output") or instance.get("output")),
-            "history": _history(raw.get("history")),
+            "history": _history(raw.get("history"), _string(raw.get("system"))),
         }
     if not values["instruction"] and not values["input"]:
         raise ValueError("neither an instruction nor an input")
@@ -151,8 +151,16 @@ def _string(value: Any) -> str:
     raise ValueError(f"expected text, not {type(value).__name__}")
 
 
-def _history(raw: Any) -> tuple[Turn, ...]:
-    return tuple(Turn(_ROLES[t["role"]], _string(t["content"])) for t in raw or ())
+def _history(raw: Any, system: str) -> tuple[Turn, ...]:
+    """Earlier turns, as our own {role, content} or as LLaMA-Factory's [question, answer] pairs."""
+    turns = [Turn("system", system)] if system else []
+    for entry in raw or ():
+        if isinstance(entry, Mapping):
+            turns.append(Turn(_ROLES[entry["role"]], _string(entry["content"])))
+        else:
+            question, answer = entry
+            turns += [Turn("user", _string(question)), Turn("assistant", _string(answer))]
+    return tuple(turns)
 
 
 def _turns(raw: Mapping[str, Any]) -> list[Turn]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import shlex
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import typer
 
 from meadowlark import __version__
+from meadowlark.dataset import COMMAND
 from meadowlark.errors import MeadowlarkError, UserError
 
 VERBS = {
@@ -95,10 +97,14 @@ def run(arguments: list[str]) -> int:
 
     0 done, 1 found wanting, 2 a user's mistake, 130 stopped by the user.
     """
+    typed = [word for word in arguments if word != "--force"]
+    token = COMMAND.set(shlex.join(["meadowlark", *typed]))
     try:
         app(arguments, prog_name="meadowlark")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
+    finally:
+        COMMAND.reset(token)
     return 0
 
 

@@ -19,13 +19,16 @@ def export(
 ) -> None:
     """Write a data set in the layout of another tool.
 
-    The Alpaca layout keeps earlier turns under "history"; ShareGPT and messages hold them as turns.
-    What was exported reads back as the same conversations.
+    The Alpaca layout keeps earlier turns as pairs under "history"; ShareGPT and messages hold them
+    as turns. Every row also bears its id, source and licence; tags and lineage stay behind. What
+    was exported reads back as the same conversations. A mixture's validation rows are exported
+    from their own file.
 
     \b
     Examples:
       meadowlark export runs/generated --format alpaca --out generated.json
       meadowlark export runs/mixed --format messages --out train.jsonl
+      meadowlark export runs/mixed/validation.parquet --format messages --out validation.jsonl
     """
     from meadowlark.curate.export import export as write
 

@@ -36,7 +36,8 @@ def summarise(run: Run | Manifest, folder: Path, *, done_before: bool = False) -
     for reason, count in list(rejected.items())[:8]:
         stdout.print(f"  {count:>8,}  {reason}", markup=False)
     if manifest.tokens:
-        stdout.print(f"  tokens: {_pairs(manifest.tokens)}; cost {manifest.cost_usd:.4f} USD")
+        cost = f"; cost {manifest.cost_usd:.4f} USD" if manifest.cost_usd else ""
+        stdout.print(f"  tokens: {_pairs(manifest.tokens)}{cost}")
     for key, value in manifest.results.items():
         if isinstance(value, str | int | float):
             stdout.print(f"  {key.replace('_', ' ')}: {_short(value)}", markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,21 +66,42 @@ def show(
 
 
 def _print(row: Record, reason: str | None) -> None:
-    """One row; nothing in it is taken for markup."""
-    stdout.rule(row.id, style="dim")
+    """One row; nothing in it is taken for markup or sent to the terminal as a control code."""
+    stdout.rule(printable(row.id), style="dim")
     tags = [f"{key}: {value}" for key, value in row.tags.items()]
     origin = [part for part in (row.source, row.licence, *tags) if part]
     if origin:
-        stdout.print(" · ".join(origin), markup=False, style="dim")
+        stdout.print(printable(" · ".join(origin)), markup=False, style="dim")
     if row.parents:
-        stdout.print(f"from {', '.join(row.parents)}", markup=False, style="dim")
+        stdout.print(printable(f"from {', '.join(row.parents)}"), markup=False, style="dim")
     if reason is not None:
-        stdout.print(f"rejected: {reason}", markup=False, style="red")
+        stdout.print(printable(f"rejected: {reason}"), markup=False, style="red")
     for turn in row.history:
         stdout.print(f"{turn.role}:", style="bold cyan")
-        stdout.print(turn.content, markup=False)
+        stdout.print(printable(turn.content), markup=False)
     for name in ("instruction", "input", "output"):
         text = getattr(row, name)
         if text:
             stdout.print(f"{name}:", style="bold cyan")
-            stdout.print(text, markup=False)
+            stdout.print(printable(text), markup=False)
+
+
+def printable(text: str) -> str:
+    """Text with what could command a terminal or turn its letters around made visible.
+
+    Control characters but line feed and tab, and the bidirectional overrides, become \\x1b and the
+    like; letters, symbols and emoji stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char in "\n\t" or not _commands(char) else ascii(char)[1:-1] for char in text
+    )
+
+
+def _commands(char: str) -> bool:
+    return (
+        unicodedata.category(char) in ("Cc", "Cs")
+        or char in "\u202a\u202b\u202c\u202d\u202e"
+        or ("\u2066" <= char <= "\u2069")
+    )

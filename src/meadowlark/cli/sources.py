@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -30,10 +31,9 @@ def sources(
     if name is not None and name not in SOURCES:
         raise unknown("source", name, SOURCES)
     if name is None:
-        table = Table("name", "use", "size", "licence", "verified on", box=None)
-        for card in SOURCES.values():
-            table.add_row(card.name, card.use, card.size, card.licence, card.verified)
-        stdout.print(table)
+        for line in _lines([(c.name, c.use, c.licence, c.size) for c in SOURCES.values()]):
+            stdout.print(line, markup=False)
+        stdout.print("\nmeadowlark sources NAME shows a source's card.", markup=False)
         return
     card = SOURCES[name]
     facts = {
@@ -46,6 +46,7 @@ def sources(
         "language": card.language,
         "use": card.use,
         "size": card.size,
+        "on the hub": ", ".join(card.hub) or "not known",
         "raw form": card.raw,
         "verified on": card.verified,
         "defects": "\n".join(card.defects) or "none known",
@@ -56,3 +57,13 @@ def sources(
     for key, value in facts.items():
         table.add_row(key, value)
     stdout.print(table)
+
+
+def _lines(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows as aligned columns under their titles, never cut, so that names can be copied."""
+    rows = [("name", "use", "licence", "size"), *rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

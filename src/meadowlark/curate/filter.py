@@ -8,6 +8,7 @@ nature and need another treatment.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from meadowlark.dataset import Run, open_run, read
@@ -49,6 +50,11 @@ def filter_records(
     with run:
         records, rejected = read(data, Record, limit)
         texts = [getattr(record, field) for record in records]
+        same, count = max(Counter(texts).items(), key=lambda t: t[1], default=("", 0))
+        if same and 2 * count > len(texts) > 2:
+            run.manifest.warnings.append(
+                f"{count:,} of {len(texts):,} rows have the same {field}: compare another --field"
+            )
         found = near_duplicates(texts, threshold, RULES[rule], threads)
         kept = [record for record, keep in zip(records, found.kept, strict=True) if keep]
         for index in (~found.kept).nonzero()[0]:

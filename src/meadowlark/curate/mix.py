@@ -8,9 +8,11 @@ punctuation stay on one side of the split, so that validation never asks what tr
 from __future__ import annotations
 
 import hashlib
+import math
 import re
+import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +68,7 @@ def mix(
     Writes rows.parquet (training), validation.parquet and rejected.parquet. Rows without an output
     and rows drawn twice are rejected with the reason; rows that were not drawn are only counted.
     """
-    if val < 0 or (val >= 1 and val != int(val)):
+    if not 0 <= val < math.inf or (val >= 1 and val != int(val)):
         raise UserError(f"--val is a share below 1 or a whole number of rows, not {val}")
     chosen = [parse_part(part) for part in parts]
     weighted = [part for part in chosen if part.weight is not None]
@@ -97,11 +99,11 @@ def mix(
             records, unusable = read(part.path, Record, limit)
             rejected += unusable
             rejected += [Rejected(r, "no output") for r in records if not r.output.strip()]
-            sets.append([r for r in records if r.output.strip()])
+            distinct, doubles = _distinct([r for r in records if r.output.strip()], {})
+            rejected += doubles
+            sets.append(distinct)
         run.manifest.rows["in"] = sum(map(len, sets)) + len(rejected)
-        drawn = _draw(run, names, chosen, sets, seed)
-        kept, doubles = _distinct(drawn)
-        rejected += doubles
+        kept = _draw(run, names, chosen, sets, seed, rejected)
         training, validation = split(kept, val, seed)
         if kept and not training:
             raise UserError(f"--val {val:g} leaves no row for training of {len(kept)}")
@@ -111,6 +113,11 @@ def mix(
         obligations, warnings = combine(run.manifest.licences)
         run.manifest.warnings += warnings
         run.manifest.rows["validation"] = len(validation)
+        if len(validation) < (wanted := _held_out(val, len(kept))):
+            run.manifest.warnings.append(
+                f"{len(validation):,} validation rows where {wanted:,} were asked for: the other "
+                "rows hang together by equal questions or answers"
+            )
         run.finish(
             training_rows=len(training), validation_rows=len(validation), licence=obligations
         )
@@ -130,16 +137,27 @@ def _names(parts: Sequence[Part]) -> list[str]:
 
 
 def _draw(
-    run: Run, names: Sequence[str], parts: Sequence[Part], sets: Sequence[list[Record]], seed: int
+    run: Run,
+    names: Sequence[str],
+    parts: Sequence[Part],
+    sets: Sequence[list[Record]],
+    seed: int,
+    rejected: list[Rejected],
 ) -> list[Record]:
-    """The rows each part asks for; says where a set had too few, counts what was left out."""
+    """The rows each part asks for; says where a set had too few, counts what was left out.
+
+    A row that an earlier part has given is ``rejected`` from a later one before that one draws.
+    """
     available = {n: len(s) for n, s in zip(names, sets, strict=True)}
     weights = {n: p.weight for n, p in zip(names, parts, strict=True) if p.weight is not None}
     # The largest mixture in these proportions that uses no row twice.
     size = min((available[n] / w for n, w in weights.items()), default=0.0)
-    drawn: list[Record] = []
+    drawn: dict[str, Record] = {}
     counts = {}
-    for name, part, records in zip(names, parts, sets, strict=True):
+    left = 0
+    for name, part, candidates in zip(names, parts, sets, strict=True):
+        records, doubles = _distinct(candidates, drawn)
+        rejected += doubles
         wanted = len(records) if part.count is None else part.count
         if part.weight is not None:
             wanted = round(size * part.weight)
@@ -149,19 +167,22 @@ def _draw(
             )
         taken = sorted(records, key=lambda r: _order(seed, r.id))[:wanted]
         counts[name] = len(taken)
-        drawn += taken
+        left += len(records) - len(taken)
+        drawn.update((record.id, record) for record in taken)
     run.manifest.results["drawn"] = counts
-    run.manifest.rows["not drawn"] = sum(available.values()) - len(drawn)
-    return drawn
+    run.manifest.rows["not drawn"] = left
+    return list(drawn.values())
 
 
-def _distinct(records: Iterable[Record]) -> tuple[list[Record], list[Rejected]]:
-    """Records with the first of each id kept."""
+def _distinct(
+    records: Iterable[Record], known: Mapping[str, Record]
+) -> tuple[list[Record], list[Rejected]]:
+    """Records with the first of each id kept, and none whose id is ``known``."""
     kept: dict[str, Record] = {}
     doubles = []
     for record in records:
-        if record.id in kept:
-            other = kept[record.id].source or "another set"
+        if record.id in kept or record.id in known:
+            other = (kept.get(record.id) or known[record.id]).source or "another row"
             doubles.append(Rejected(record, "exact duplicate", f"of {record.id} from {other}"))
         else:
             kept[record.id] = record
@@ -170,7 +191,7 @@ def _distinct(records: Iterable[Record]) -> tuple[list[Record], list[Rejected]]:
 
 def split(records: Sequence[Record], val: float, seed: int) -> tuple[list[Record], list[Record]]:
     """Training and validation rows; rows that share a question or a long answer stay together."""
-    target = round(val * len(records)) if val < 1 else int(val)
+    target = _held_out(val, len(records))
     training: list[Record] = []
     validation: list[Record] = []
     groups = sorted(_groups(records), key=lambda g: _order(seed + 1, min(r.id for r in g)))
@@ -178,6 +199,10 @@ def split(records: Sequence[Record], val: float, seed: int) -> tuple[list[Record
         fits = len(validation) + len(group) <= target
         (validation if fits else training).extend(group)
     return training, validation
+
+
+def _held_out(val: float, rows: int) -> int:
+    return round(val * rows) if val < 1 else int(val)
 
 
 def _groups(records: Sequence[Record]) -> list[list[Record]]:
@@ -209,7 +234,7 @@ def _keys(record: Record) -> list[str]:
 
 
 def _normalised(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.lower()))
+    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
 
 
 def _order(seed: int, key: str) -> bytes:

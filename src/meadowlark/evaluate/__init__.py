@@ -1,1 +1,1 @@
-"""Placeholder docstring; the room writes its own."""
+"""What a model can do: exams, free-form answers, judging two answers, and the scores of it."""

@@ -60,4 +60,5 @@ SOURCE = Source(
         "Many patients differ by a few words: filter the field input.",
         "Answers are a model's, not a clinician's (GenMedGPT-5k).",
     ),
+    hub=("lavita/ChatDoctor-HealthCareMagic-100k", "lavita/ChatDoctor-iCliniq"),
 )

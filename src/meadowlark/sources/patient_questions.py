@@ -15,16 +15,18 @@ from meadowlark.sources.source import Source, checked
 
 INSTRUCTION = "Answer this question truthfully."
 QUESTIONS = {
-    "overview": "What is {}?",
-    "symptoms": "What are the symptoms of {}?",
-    "causes": "What causes {}?",
-    "risk factors": "Who is at higher risk of {}?",
-    "diagnosis": "How is {} diagnosed?",
-    "treatment": "How is {} treated?",
-    "when to seek care": "When should I seek care for {}?",
-    "prevention": "How can {} be prevented?",
-    "outlook": "What is the outlook for someone with {}?",
+    "overview": "What {is} {condition}?",
+    "symptoms": "What are the symptoms of {condition}?",
+    "causes": "What causes {condition}?",
+    "risk factors": "Who is at higher risk of {condition}?",
+    "diagnosis": "How {is} {condition} diagnosed?",
+    "treatment": "How {is} {condition} treated?",
+    "when to seek care": "When should I seek care for {condition}?",
+    "prevention": "How can {condition} be prevented?",
+    "outlook": "What is the outlook for someone with {condition}?",
 }
+COUNTED = ("attack", "stroke", "cataract", "infection")
+"""Last words of conditions that one has one of: a stroke, but asthma."""
 
 
 def rows(raw: Path) -> Iterator[Record | Rejected]:
@@ -36,21 +38,32 @@ def rows(raw: Path) -> Iterator[Record | Rejected]:
 def _row(line: str) -> Record | Rejected:
     try:
         raw = json.loads(line)
-        condition, heading, text = raw["condition"], raw["heading"], raw["text"]
+        condition, heading, text = (
+            str(raw[key]).strip() for key in ("condition", "heading", "text")
+        )
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         return Rejected(Record(""), "not a patient question", f"{error}: {line.strip()}")
+    if not condition:
+        return Rejected(SOURCE.record(INSTRUCTION, "", text), "no question")
     if heading not in QUESTIONS:
-        return Rejected(Record(""), "unknown heading", f"{heading!r}")
-    question = QUESTIONS[heading].format(_in_sentence(condition))
+        return Rejected(SOURCE.record(INSTRUCTION, "", text), "unknown heading", f"{heading!r}")
+    verb = "are" if condition.endswith("stones") else "is"
+    question = QUESTIONS[heading].format(**{"is": verb, "condition": _in_sentence(condition)})
     return SOURCE.record(
         INSTRUCTION, question, text, topic=condition, type="open Q&A", view="patient"
     )
 
 
 def _in_sentence(condition: str) -> str:
-    """A condition's name inside a sentence: lower case unless it is a name or an abbreviation."""
-    first = condition.split()[0]
-    return condition if first[1:] != first[1:].lower() else condition[0].lower() + condition[1:]
+    """A condition's name inside a sentence: its article if it needs one, lower case unless it is
+    an abbreviation."""
+    words = condition.split()
+    if words[0][1:] == words[0][1:].lower():
+        condition = condition[0].lower() + condition[1:]
+    if words[-1] not in COUNTED:
+        return condition
+    # "a urinary": the first sound counts, and no condition here opens with a vowel that is heard.
+    return f"a {condition}"
 
 
 SOURCE = Source(

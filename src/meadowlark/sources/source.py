@@ -20,8 +20,8 @@ class Source:
 
     ``licence`` is an SPDX identifier or ``LicenseRef-...`` where none fits; ``obligations`` says it
     in words. ``use`` is what the rows may be used for. ``verified`` says how far ``rows`` was run:
-    on real files, or only against the published schema. ``shipped`` is the raw file of a source
-    that comes with the package.
+    on real files, or only against the published schema. ``hub`` names its data sets on the Hugging
+    Face hub. ``shipped`` is the raw file of a source that comes with the package.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Source:
     use: Literal["train", "test"] = "train"
     verified: str = "real files"
     defects: tuple[str, ...] = ()
+    hub: tuple[str, ...] = ()
     shipped: Path | None = None
 
     def record(self, instruction: str, input: str, output: str, **tags: str) -> Record:

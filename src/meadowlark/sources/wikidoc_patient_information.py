@@ -29,14 +29,20 @@ SOURCE = Source(
     name="wikidoc_patient_information",
     title="WikiDoc patient information",
     origin="wikidoc.org, pages for patients; published by medAlpaca as its small set",
-    licence="CC-BY-SA-3.0",
-    obligations="Name WikiDoc; share what you make of it under the same licence.",
+    licence="CC-BY-SA",
+    obligations=(
+        "Name WikiDoc; share what you make of it under the same licence. As far as known: which "
+        "version of CC BY-SA holds was not verified, and the repository that published the file is "
+        "under GPL-3.0, which may bind whoever passes that file on."
+    ),
     citation="Han et al. 2023, MedAlpaca, arXiv:2304.08247",
     raw="a JSON list of {instruction, input, output} (medical_meadow_small.json)",
     size="5,942 rows",
     rows=rows,
     defects=(
         "Headings and lists lost their layout when the pages were scraped.",
-        "The licence is WikiDoc's own; the repository that carries the file is under GPL-3.0.",
+        "92 rows are exact copies of another (mix drops them).",
+        "Questions are page headings with the page's title put in; some are not grammatical.",
     ),
+    hub=("medalpaca/medical_meadow_wikidoc_patient_information",),
 )

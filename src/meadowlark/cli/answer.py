@@ -1,0 +1,96 @@
+"""``meadowlark answer``: a model's free-form answers to prompts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meadowlark.cli.options import Force, Limit, Out, Seed, summarise
+
+
+def answer(
+    model: Annotated[
+        str, typer.Argument(help="hf:PATH_OR_ID[+ADAPTER], openai:NAME@BASE_URL or recorded:FILE.")
+    ],
+    prompts: Annotated[
+        str,
+        typer.Argument(
+            help="A folder or file of records or questions, or the task medinstruct_test."
+        ),
+    ],
+    out: Out,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder to search for the files of a task.")
+    ] = None,
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", min=1, help="Longest answer in new tokens.")
+    ] = 256,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest token.")
+    ] = 0.0,
+    top_p: Annotated[float | None, typer.Option("--top-p", min=0.0, max=1.0)] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", min=1)] = None,
+    template: Annotated[
+        str | None,
+        typer.Option("--template", help="alpaca, alpaca-lora, medalpaca, FILE.toml or FILE.jinja."),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Most rows in a batch of an hf: model.")
+    ] = None,
+    context: Annotated[
+        int | None,
+        typer.Option("--context", min=2, help="Most tokens of prompt and answer together (hf:)."),
+    ] = None,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", "-j", min=1, help="Requests in flight (remote models).")
+    ] = 5,
+    name: Annotated[
+        str, typer.Option("--name", help="What answers call the model (default: its path or id).")
+    ] = "",
+    seed: Seed = 0,
+    limit: Limit = None,
+    force: Force = False,
+) -> None:
+    """Let a model answer prompts, and keep every answer with its status.
+
+    A status is ok, empty (also when a prompt leaves no room), truncated (cut at --max-tokens or
+    by the context), refused or failed; all are kept and counted. A record is asked by its
+    instruction and input, its output becomes the reference. A run that was stopped goes on where
+    it was. AlpaCare's published answers were drawn with default sampling settings and 1,024 tokens
+    that include the prompt: --temperature 1 --max-tokens 1024 --context 1024.
+
+    \b
+    Examples:
+      meadowlark answer hf:runs/demo/model runs/demo/mixed/validation.parquet --max-tokens 96 \\
+          --out runs/answers
+      meadowlark answer hf:runs/demo/model medinstruct_test --data $MEADOWLARK_DATA --limit 20 \\
+          --out runs/first-look
+      meadowlark answer openai:llama3.3@http://localhost:11434/v1 prompts.jsonl --out runs/llama
+    """
+    from meadowlark.evaluate.answers import AnswerOptions
+    from meadowlark.evaluate.answers import answer as stage
+
+    how = AnswerOptions(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        batch=batch,
+        context=context,
+        concurrency=concurrency,
+    )
+    run = stage(
+        model,
+        prompts,
+        out,
+        how=how,
+        data=data,
+        template=template,
+        name=name,
+        seed=seed,
+        limit=limit,
+        force=force,
+    )
+    summarise(run, out, done_before=run.done_before)

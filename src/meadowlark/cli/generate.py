@@ -1,0 +1,95 @@
+"""``meadowlark generate``: seed tasks to new tasks, written by a teacher model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from meadowlark.cli.options import Force, Limit, Out, Seed, summarise
+
+
+def generate(
+    seeds: Annotated[
+        Path,
+        typer.Option("--seeds", help="Seed tasks (.json, .jsonl, .csv, .parquet or a folder)."),
+    ],
+    teacher: Annotated[
+        str,
+        typer.Option("--teacher", help="openai:NAME@BASE_URL, recorded:FILE or hf:PATH."),
+    ],
+    out: Out,
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, help="Tasks to keep. Raising it continues.")
+    ] = 100,
+    filter_: Annotated[
+        bool,
+        typer.Option(
+            "--filter/--no-filter", help="Keep only tasks unlike every seed and kept task."
+        ),
+    ] = True,
+    threshold: Annotated[
+        float, typer.Option("--threshold", help="Highest ROUGE-L F1 that --filter allows.")
+    ] = 0.7,
+    tasks_per_request: Annotated[
+        int, typer.Option("--tasks-per-request", min=1, help="Tasks asked for in one request.")
+    ] = 12,
+    examples: Annotated[
+        int, typer.Option("--examples", min=1, help="Seed tasks shown in one request.")
+    ] = 3,
+    temperature: Annotated[float, typer.Option("--temperature", min=0.0)] = 1.0,
+    top_p: Annotated[float, typer.Option("--top-p", min=0.0, max=1.0)] = 1.0,
+    presence_penalty: Annotated[float, typer.Option("--presence-penalty")] = 1.5,
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", min=1, help="Longest reply, in tokens.")
+    ] = 4096,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", "-j", min=1, help="Requests in flight at once.")
+    ] = 5,
+    seed: Seed = 42,
+    limit: Limit = None,
+    force: Force = False,
+) -> None:
+    """Write new tasks from expert seed tasks with a teacher model.
+
+    Each request shows the teacher a few seed tasks, drawn at random, and asks it
+    to continue the list. A seed has an instruction, an input and the labels type,
+    topic, view and difficulty. Replies are read task by task; what cannot be read,
+    or is too like an earlier task, goes to rejected.parquet with the reason. The
+    outputs are written later, by "respond".
+
+    Every call is kept in OUT/journal.sqlite: a stopped run goes on without asking
+    anything twice, and recorded:OUT/journal.sqlite answers as the teacher did. A
+    server's key is read from MEADOWLARK_API_KEY or OPENAI_API_KEY; a server of
+    your own may need none.
+
+    \b
+    Examples:
+      meadowlark generate --seeds seeds.jsonl --count 500 --out runs/tasks \\
+          --teacher openai:gpt-4o@https://api.openai.com/v1
+      meadowlark generate --seeds seeds.jsonl --count 20 --out runs/first-look \\
+          --teacher openai:llama3.3@http://localhost:11434/v1
+      meadowlark generate --seeds seeds.jsonl --count 500 --out runs/again \\
+          --teacher recorded:runs/tasks/journal.sqlite
+    """
+    from meadowlark.synth.generate import generate as stage
+
+    run = stage(
+        seeds,
+        teacher,
+        count,
+        out,
+        seed=seed,
+        threshold=threshold if filter_ else None,
+        tasks_per_request=tasks_per_request,
+        examples=examples,
+        temperature=temperature,
+        top_p=top_p,
+        presence_penalty=presence_penalty,
+        max_tokens=max_tokens,
+        concurrency=concurrency,
+        limit=limit,
+        force=force,
+    )
+    summarise(run, out, done_before=run.done_before)

@@ -1,0 +1,415 @@
+"""Models in this process: a Hugging Face checkpoint that generates and gives likelihoods.
+
+Only safetensors are loaded and no remote code is run. Prompts are chat turns, rendered as
+``llm.prompter`` says. Likelihoods follow PEERS.md, section 3 ("Multiple choice by
+log-likelihood"): context and continuation are tokenised together and split at the context.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import random
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from meadowlark.errors import UserError
+from meadowlark.llm.chat import ChatReply, ChatRequest, FinishReason, Sampling
+from meadowlark.llm.prompter import Prompter, cannot_load, open_prompter, parts_of
+from meadowlark.records import Turn
+
+if TYPE_CHECKING:
+    import torch
+
+    from meadowlark.llm.likelihood import Query
+
+CACHE_BYTES_ON_CPU = 4 << 30
+MOST_TOKENS_IN_A_BATCH = 65_536
+MOST_ROWS_ON_CPU, MOST_ROWS_ON_GPU = 32, 256
+
+
+def open_local(
+    reference: str, template: str | None = None, *, context_length: int | None = None
+) -> TransformersModel:
+    """Load a checkpoint: bfloat16 on a GPU that has it, else float16 there; float32 on a CPU.
+
+    ``context_length`` lowers the checkpoint's own bound on prompt and answer together.
+    """
+    try:
+        import torch
+        import transformers
+    except ImportError:
+        raise UserError(
+            f"hf:{reference} needs torch and transformers: pip install 'meadowlark[train]'"
+        ) from None
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+    prompter = open_prompter(reference, template)
+    parts = parts_of(reference)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = torch.float32
+    if device.type == "cuda":
+        dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    logging: Any = transformers.utils.logging
+    logging.disable_progress_bar()
+    try:
+        model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+            parts.base, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise cannot_load(parts.base, error) from None
+    if parts.adapter is not None:
+        model = _with_adapter(model, parts.adapter)
+    model = model.to(device).eval()
+    return TransformersModel(model, prompter, reference, context_length)
+
+
+def _with_adapter(model: Any, adapter: str) -> Any:
+    """The model with LoRA layers put in; not merged, so that half precision loses nothing."""
+    try:
+        import peft
+    except ImportError:
+        raise UserError(f"{adapter} is an adapter: pip install 'meadowlark[train]'") from None
+    folder = Path(adapter)
+    if folder.is_dir() and not (folder / "adapter_model.safetensors").exists():
+        raise UserError(
+            f"{adapter} holds no adapter_model.safetensors; only safetensors are loaded"
+        )
+    try:
+        with warnings.catch_warnings():  # peft 0.21 reads an attribute transformers 5 renames
+            warnings.simplefilter("ignore", FutureWarning)
+            model = peft.PeftModel.from_pretrained(model, adapter, use_safetensors=True)
+        return model.get_base_model()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise cannot_load(adapter, error) from None
+
+
+# --------------------------------------------------------------------------- the model
+
+
+@dataclass(slots=True)
+class _Reply:
+    """One answer in the making. ``room`` is how many tokens may still be added in all."""
+
+    prompt: list[int]
+    room: int
+    chance: random.Random
+    new: list[int] = field(default_factory=list)
+    finish: FinishReason | None = None
+
+
+class TransformersModel:
+    """A loaded checkpoint: a ``LocalModel`` and, one request at a time, a ``ChatModel``.
+
+    Made by :func:`open_local`. ``max_rows`` bounds a batch; ``batch_tokens`` is what a batch may
+    hold, padding and room for answers included. Both are the same on every run on one machine, so
+    that a batch, and with it the last bits of every number, does not depend on memory in use.
+    """
+
+    endpoint = "local"
+
+    def __init__(
+        self, model: Any, prompter: Prompter, reference: str, context_length: int | None = None
+    ) -> None:
+        self.model, self.prompter, self.name = model, prompter, reference
+        self.device: torch.device = model.device
+        self.dtype = str(model.dtype).removeprefix("torch.")
+        own = int(getattr(model.config, "max_position_embeddings", 0)) or 1 << 30
+        self.context_length = min(own, context_length or own)
+        self.batch_tokens = _batch_tokens(model)
+        self.max_rows = MOST_ROWS_ON_CPU if self.device.type == "cpu" else MOST_ROWS_ON_GPU
+        self._eos = _eos_ids(model, prompter.tokenizer)
+        self._one_at_a_time = Lock()
+
+    def describe(self) -> dict[str, Any]:
+        """What numbers depend on, for a manifest: template, precision, device, batch size."""
+        return {
+            "template": self.prompter.template_from,
+            "dtype": self.dtype,
+            "device": self._device_name(),
+            "context_length": self.context_length,
+            "batch_tokens": self.batch_tokens,
+            "max_rows_in_a_batch": self.max_rows,
+        }
+
+    def _device_name(self) -> str:
+        import torch
+
+        return "cpu" if self.device.type == "cpu" else torch.cuda.get_device_name(self.device)
+
+    def prompt_lengths(self, prompts: Sequence[Sequence[Turn]]) -> list[int]:
+        """How many tokens each prompt has, BOS included."""
+        return [len(ids) for ids in self._encode(prompts)]
+
+    def batches(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Indices of rows in batches, longest first, within ``batch_tokens`` and ``max_rows``.
+
+        ``lengths`` are in tokens, the room for answers included. Rows of one length keep order.
+        """
+        order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+        made: list[list[int]] = []
+        for index in order:
+            rows = len(made[-1]) + 1 if made else 0
+            if made and rows <= self.max_rows and rows * lengths[made[-1][0]] <= self.batch_tokens:
+                made[-1].append(index)
+            else:
+                made.append([index])
+        return made
+
+    def _encode(self, prompts: Sequence[Sequence[Turn]]) -> list[list[int]]:
+        return self.prompter.encode([self.prompter.render(turns) for turns in prompts])
+
+    # ----- generation
+
+    def generate(self, prompts: Sequence[Sequence[Turn]], sampling: Sampling) -> list[ChatReply]:
+        """One reply for each prompt, in order.
+
+        Greedy when the temperature is None or 0. Otherwise each row draws from a generator seeded
+        by ``sampling.seed`` (None is 0) and its own prompt, so that a reply does not depend on
+        which rows share its batch (but for the last bits of the logits). A prompt that leaves no
+        room in the context gives an empty reply that finished by ``length``.
+        """
+        rows = [self._row(ids, sampling, draw=0) for ids in self._encode(prompts)]
+        for batch in self.batches([len(row.prompt) + row.room for row in rows]):
+            for _ in self._decode([rows[i] for i in batch], sampling):
+                pass
+        return [self._finished(row, sampling) for row in rows]
+
+    def stream(self, turns: Sequence[Turn], sampling: Sampling) -> Iterator[str]:
+        """The reply to one conversation, piece by piece as it is generated."""
+        row = self._row(self._encode([turns])[0], sampling, draw=0)
+        shown = ""
+        for _ in self._decode([row], sampling):
+            text = self._text(row, sampling)
+            if text.startswith(shown) and not text.endswith("\ufffd"):
+                yield text[len(shown) :]
+                shown = text
+        text = self._text(row, sampling)
+        if text.startswith(shown):
+            yield text[len(shown) :]
+
+    async def reply(self, request: ChatRequest) -> ChatReply:
+        """Answer one request, off the event loop; requests wait for each other."""
+        return await asyncio.to_thread(self._reply, request)
+
+    def _reply(self, request: ChatRequest) -> ChatReply:
+        with self._one_at_a_time:
+            ids = self._encode([request.turns])[0]
+            row = self._row(ids, request.sampling, request.draw)
+            for _ in self._decode([row], request.sampling):
+                pass
+            return self._finished(row, request.sampling)
+
+    async def close(self) -> None:
+        """Nothing to release: the weights go with the object."""
+
+    def _row(self, ids: list[int], sampling: Sampling, draw: int) -> _Reply:
+        room = max(self.context_length - len(ids), 0)
+        if sampling.max_tokens is not None:
+            room = min(room, sampling.max_tokens)
+        text = f"{sampling.seed or 0}:{draw}:{ids}"
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+        return _Reply(ids, room, random.Random(seed))
+
+    def _text(self, row: _Reply, sampling: Sampling) -> str:
+        text = self.prompter.decode(row.new)
+        ends = [text.find(stop) for stop in sampling.stop if stop in text]
+        return text[: min(ends)] if ends else text
+
+    def _finished(self, row: _Reply, sampling: Sampling) -> ChatReply:
+        return ChatReply(
+            text=self._text(row, sampling),
+            finish=row.finish or "length",
+            tokens_in=len(row.prompt),
+            tokens_out=len(row.new),
+        )
+
+    def _decode(self, rows: Sequence[_Reply], sampling: Sampling) -> Iterator[None]:
+        """Generate for one batch, a token for every open row a step; yields after each step."""
+        active = [row for row in rows if row.room > 0]
+        state: dict[str, Any] = {}
+        while active:
+            chosen = self._step(active, state, sampling)
+            keep = []
+            for index, (row, token) in enumerate(zip(active, chosen, strict=True)):
+                self._add(row, token, sampling)
+                if row.finish is None:
+                    keep.append(index)
+            if len(keep) < len(active):
+                active = [active[i] for i in keep]
+                if active:
+                    self._select(state, keep)
+            yield
+
+    def _add(self, row: _Reply, token: int, sampling: Sampling) -> None:
+        row.new.append(token)
+        text = self.prompter.decode(row.new) if sampling.stop else ""
+        if token in self._eos or any(stop in text for stop in sampling.stop):
+            row.finish = "stop"
+        elif len(row.new) >= row.room:
+            row.finish = "length"
+
+    def _step(self, rows: Sequence[_Reply], state: dict[str, Any], sampling: Sampling) -> list[int]:
+        """One forward pass: the prompts at first, left-padded, then the newest token of each."""
+        import torch
+        import transformers
+
+        from meadowlark.llm.likelihood import left_padded
+
+        with torch.inference_mode():
+            if not state:
+                ids, mask = left_padded([row.prompt for row in rows], self.device)
+                positions = (mask.cumsum(-1) - 1).clamp(min=0)
+                state["cache"] = transformers.DynamicCache(config=self.model.config)
+            else:
+                ids = torch.tensor([[row.new[-1]] for row in rows], device=self.device)
+                ones = torch.ones_like(ids)
+                mask = torch.cat([state["mask"], ones], dim=-1)
+                positions = mask.sum(-1, keepdim=True) - 1
+            state["mask"] = mask
+            logits = self.model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=state["cache"],
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits[:, -1]
+            return _pick(logits.float(), sampling, rows)
+
+    def _select(self, state: dict[str, Any], keep: Sequence[int]) -> None:
+        """Drop finished rows from the cache and the mask."""
+        import torch
+
+        with torch.inference_mode():
+            indices = torch.tensor(keep, device=self.device)
+            state["cache"].batch_select_indices(indices)
+            state["mask"] = state["mask"][indices]
+
+    # ----- likelihoods
+
+    def loglikelihoods(
+        self, prompts: Sequence[Sequence[Turn]], continuations: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        """For each prompt, the log-likelihood (nats, summed over tokens) of each continuation.
+
+        A continuation is what follows the rendered prompt to the letter: a space at the border is
+        its own. All continuations of a prompt are scored in one forward pass that reads the prompt
+        once. A prompt too long for the context loses its beginning (BOS stays), as in lm-eval.
+        """
+        queries = self._queries(prompts, continuations)
+        results: list[list[float]] = [[] for _ in queries]
+        for batch in self.batches([q.width for q in queries]):
+            scored = self._score([queries[i] for i in batch])
+            for index, values in zip(batch, scored, strict=True):
+                results[index] = values
+        return results
+
+    def widths(
+        self, prompts: Sequence[Sequence[Turn]], continuations: Sequence[Sequence[str]]
+    ) -> tuple[list[int], list[bool]]:
+        """Tokens that each prompt takes with its continuations, and whether it had to be cut."""
+        queries = self._queries(prompts, continuations)
+        return [q.width for q in queries], [q.cut for q in queries]
+
+    def _queries(
+        self, prompts: Sequence[Sequence[Turn]], continuations: Sequence[Sequence[str]]
+    ) -> list[Query]:
+        from meadowlark.llm.likelihood import Query
+
+        texts = [self.prompter.render(turns) for turns in prompts]
+        contexts = self.prompter.encode(texts)
+        joint = [text + c for text, cs in zip(texts, continuations, strict=True) for c in cs]
+        encoded = iter(self.prompter.encode(joint))
+        queries = []
+        for text, context, choices in zip(texts, contexts, continuations, strict=True):
+            ids = [self.prompter.continuation(text, context, next(encoded), c) for c in choices]
+            if not all(ids):
+                raise UserError("an empty continuation has no likelihood; every choice needs text")
+            room = self.context_length - max(len(c) for c in ids) + 1
+            if room < 2:
+                raise UserError(
+                    f"a choice of {max(len(c) for c in ids)} tokens does not fit the context of "
+                    f"{self.context_length}"
+                )
+            prompt = context if len(context) <= room else [context[0], *context[1 - room :]]
+            queries.append(Query(prompt, ids, cut=len(context) > room))
+        return queries
+
+    def _score(self, queries: Sequence[Query]) -> list[list[float]]:
+        """Likelihoods of one batch. Layout of a row: padding, prompt, then each continuation
+        without its last token; position ids go on from the prompt for every continuation, and the
+        attention mask hides the continuations from each other."""
+        import torch
+
+        from meadowlark.llm.likelihood import append_choices, left_padded, likelihoods
+
+        region = max(q.region for q in queries)
+        ids, mask = left_padded([q.prompt for q in queries], self.device)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        with torch.inference_mode():
+            if region:
+                ids, positions, mask = append_choices(queries, ids, mask, positions, region)
+                mask = torch.where(mask, 0.0, torch.finfo(self.model.dtype).min)
+                mask = mask.to(self.model.dtype)
+            logits = self.model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                use_cache=False,
+                logits_to_keep=region + 1,
+            ).logits
+            return [likelihoods(query, logits[row].float()) for row, query in enumerate(queries)]
+
+
+def _pick(logits: torch.Tensor, sampling: Sampling, rows: Sequence[_Reply]) -> list[int]:
+    """The next token of each row: the likeliest, or one drawn by inverse cumulative probability."""
+    import torch
+
+    if sampling.presence_penalty:
+        for index, row in enumerate(rows):
+            if row.new:
+                logits[index, sorted(set(row.new))] -= sampling.presence_penalty
+    if not sampling.temperature:
+        return [int(token) for token in logits.argmax(dim=-1)]
+    values, order = torch.sort(logits / sampling.temperature, dim=-1, descending=True, stable=True)
+    if sampling.top_k:
+        values = values[:, : sampling.top_k]
+    probabilities = torch.softmax(values, dim=-1)
+    if sampling.top_p is not None and sampling.top_p < 1:
+        before = probabilities.cumsum(-1) - probabilities
+        probabilities = torch.where(before < sampling.top_p, probabilities, 0.0)
+    cumulative = probabilities.cumsum(-1)
+    draws = torch.tensor([[row.chance.random()] for row in rows], device=logits.device)
+    places = (cumulative < draws * cumulative[:, -1:]).sum(-1, keepdim=True)
+    places = places.clamp(max=values.shape[-1] - 1)
+    return [int(token) for token in order.gather(-1, places).squeeze(-1)]
+
+
+def _batch_tokens(model: Any) -> int:
+    """Tokens a batch may hold: what half the memory beside the weights can cache, bounded."""
+    import torch
+
+    config = model.config
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    of_a_token = 2 * config.num_hidden_layers * heads * size * model.dtype.itemsize
+    memory = CACHE_BYTES_ON_CPU
+    if model.device.type == "cuda":
+        weights = sum(p.numel() * p.element_size() for p in model.parameters())
+        total = torch.cuda.get_device_properties(model.device).total_memory
+        memory = max((total - weights) // 2, 1 << 30)
+    bound = MOST_TOKENS_IN_A_BATCH if model.device.type == "cuda" else 8_192
+    return int(max(min(memory // of_a_token, bound), 512))
+
+
+def _eos_ids(model: Any, tokenizer: Any) -> set[int]:
+    """Every token that ends an answer: the generation config's and the tokenizer's."""
+    named = getattr(model.generation_config, "eos_token_id", None)
+    ids = set(named) if isinstance(named, list | tuple) else {named}
+    return {int(i) for i in (*ids, tokenizer.eos_token_id) if i is not None}

@@ -1,0 +1,213 @@
+"""A record becomes token ids of which the last part is supervised; what cannot is rejected.
+
+The prompt's ids are those a server makes (the chat template, tokenised without further special
+tokens), the response's are those that would have to be generated after them, and the end token is
+always supervised. In come records and a tokenizer with a chat template; out go :class:`Example`
+rows and :class:`~meadowlark.records.Rejected` ones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from jinja2 import TemplateError
+
+from meadowlark.errors import UserError
+from meadowlark.progress import Progress
+from meadowlark.records import Record, Rejected
+from meadowlark.templates import messages
+
+BATCH = 512
+NO_OUTPUT = "no output to learn from"
+SPECIAL = "contains a special token"
+TURNS = "turns do not alternate"
+TOO_LONG = "longer than max_length"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One encoded row.
+
+    Tokens from ``first_supervised`` (at least 1) to the end are learned. ``response_bytes`` counts
+    the UTF-8 bytes of the answer's text, the end token not included.
+    """
+
+    id: str
+    input_ids: npt.NDArray[np.int32]
+    first_supervised: int
+    response_bytes: int
+
+    @property
+    def supervised(self) -> int:
+        """How many tokens are learned."""
+        return len(self.input_ids) - self.first_supervised
+
+
+class Encoder:
+    """Encodes records with one tokenizer; ``cut`` counts the inputs it shortened."""
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        max_length: int,
+        too_long: Literal["reject", "cut_input"] = "reject",
+        loss_on: Literal["response", "all"] = "response",
+    ) -> None:
+        if not tokenizer.chat_template:
+            raise UserError("this tokenizer has no chat template; set data.template in the config")
+        if tokenizer.eos_token_id is None:
+            raise UserError("this tokenizer has no end-of-text token, so no answer could ever end")
+        self.tokenizer = tokenizer
+        self.max_length, self.too_long, self.loss_on = max_length, too_long, loss_on
+        self.cut = 0
+        self._special = special_tokens(tokenizer)
+
+    def encode(
+        self, records: Sequence[Record], label: str = "encode"
+    ) -> tuple[list[Example], list[Rejected]]:
+        """Encode in order; rows that cannot be used come back with the reason."""
+        examples: list[Example] = []
+        rejected: list[Rejected] = []
+        with Progress(label, len(records)) as progress:
+            for start in range(0, len(records), BATCH):
+                batch = records[start : start + BATCH]
+                for made in self._batch(batch):
+                    (examples if isinstance(made, Example) else rejected).append(made)  # type: ignore[arg-type]
+                progress.advance(len(batch))
+        return examples, rejected
+
+    def _batch(self, records: Sequence[Record]) -> list[Example | Rejected]:
+        made: list[Example | Rejected] = []
+        rendered = [self._render(record) for record in records]
+        usable = [texts for texts in rendered if not isinstance(texts, Rejected)]
+        ids = iter(self._ids([text for texts in usable for text in texts]))
+        for record, texts in zip(records, rendered, strict=True):
+            if isinstance(texts, Rejected):
+                made.append(texts)
+                continue
+            example = self._example(record, texts, next(ids), next(ids))
+            if len(example.input_ids) > self.max_length:
+                made.append(self._too_long(record, example))
+            else:
+                made.append(example)
+        return made
+
+    def _render(self, record: Record) -> tuple[str, str] | Rejected:
+        """The prompt's text and the whole text, which ends with the answer's end token."""
+        if not record.output.strip():
+            return Rejected(record, NO_OUTPUT)
+        texts = [record.instruction, record.input, record.output, *(t[1] for t in record.history)]
+        for text in texts:
+            found = self._special.search(text) if self._special else None
+            if found:
+                return Rejected(record, SPECIAL, found.group())
+        turns = [turn._asdict() for turn in messages(record, with_output=True)]
+        try:
+            prompt = self._apply(turns[:-1], prompt=True)
+            whole = self._apply(turns, prompt=False)
+        except (TemplateError, ValueError) as error:
+            return Rejected(record, TURNS, str(error))
+        if not whole.startswith(prompt):
+            # Some templates rewrite earlier turns once an answer follows; what a server would
+            # have sent before the answer counts.
+            whole = prompt + record.output + self.tokenizer.eos_token
+        return prompt, whole
+
+    def _apply(self, turns: list[dict[str, Any]], *, prompt: bool) -> str:
+        text: str = self.tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=prompt
+        )
+        return text
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        if not texts:
+            return []
+        ids: list[list[int]] = self.tokenizer(
+            texts, add_special_tokens=False, return_attention_mask=False, verbose=False
+        )["input_ids"]
+        return ids
+
+    def _example(
+        self, record: Record, texts: tuple[str, str], prompt: list[int], whole: list[int]
+    ) -> Example:
+        if whole[: len(prompt)] == prompt:
+            response = whole[len(prompt) :]
+        else:
+            response = self._continuation(texts, prompt)
+        response = _until_end(response, self.tokenizer.eos_token_id)
+        first = len(prompt) if self.loss_on == "response" else 1
+        return Example(
+            record.id,
+            np.array(prompt + response, dtype=np.int32),
+            first,
+            len(record.output.encode("utf-8", "surrogatepass")),
+        )
+
+    def _continuation(self, texts: tuple[str, str], prompt: list[int]) -> list[int]:
+        """The response's ids where a token of the whole text would span the prompt's end.
+
+        Encoded alone, SentencePiece puts a space before the text; encoded behind a line break it
+        does not. Whichever gives the text back when generated after the prompt is taken.
+        """
+        text = texts[1][len(texts[0]) :]
+        alone, line, behind = self._ids([text, "\n", "\n" + text])
+        for candidate in (alone, behind[len(line) :]):
+            if self.tokenizer.decode(prompt + candidate) == texts[1]:
+                return candidate
+        return alone
+
+    def _too_long(self, record: Record, example: Example) -> Example | Rejected:
+        detail = f"{len(example.input_ids)} tokens"
+        if self.too_long == "reject" or not record.input:
+            return Rejected(record, TOO_LONG, detail)
+        kept: Example | None = None
+        low, high = 1, len(record.input) - 1  # characters kept; token counts grow with them
+        while low <= high:
+            middle = (low + high) // 2
+            shorter = self._one(replace(record, input=_whole_words(record.input, middle)))
+            if len(shorter.input_ids) <= self.max_length:
+                kept, low = shorter, middle + 1
+            else:
+                high = middle - 1
+        if kept is None:
+            return Rejected(record, TOO_LONG, f"{detail}, even without its input")
+        self.cut += 1
+        return kept
+
+    def _one(self, record: Record) -> Example:
+        texts = self._render(record)
+        assert not isinstance(texts, Rejected), "a shortened row stays usable"
+        prompt, whole = self._ids(list(texts))
+        return self._example(record, texts, prompt, whole)
+
+
+def _whole_words(text: str, characters: int) -> str:
+    """At most so many characters of a text, ending at a word's end where there is one."""
+    head = text[:characters]
+    if not text[characters].isspace():
+        head = head.rpartition(" ")[0] or head
+    return head.rstrip() or text[:characters]
+
+
+def _until_end(response: list[int], eos: int) -> list[int]:
+    """A response up to its last end token; one is added where the template writes none.
+
+    Templates may put a line break behind the end token; nobody ever generates that.
+    """
+    if eos in response:
+        return response[: len(response) - response[::-1].index(eos)]
+    return [*response, eos]
+
+
+def special_tokens(tokenizer: Any) -> re.Pattern[str] | None:
+    """A pattern for the literal strings that this tokenizer turns into special tokens."""
+    found = set(tokenizer.all_special_tokens)
+    found |= {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    longest_first = sorted((text for text in found if text), key=lambda text: (-len(text), text))
+    return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None

@@ -1,0 +1,140 @@
+"""Which rows go into which optimiser step, and how they lie together in a forward pass.
+
+An epoch is a permutation of the rows fixed by seed and epoch number; consecutive rows make a step;
+a step's rows are packed into as few passes as fit (best fit, longest first). A pass is one line of
+tokens without any padding, whose positions restart at every sample. So packing changes how a step
+is computed, never which rows it averages over.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from meadowlark.train.encode import Example
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The rows of one optimiser step, and how many epochs are done after it."""
+
+    rows: tuple[int, ...]
+    epoch: float
+
+
+def plan_steps(
+    lengths: Sequence[int],
+    *,
+    seed: int,
+    epochs: int,
+    batch_rows: int,
+    batch_tokens: int | None = None,
+    max_steps: int | None = None,
+) -> list[Step]:
+    """All optimiser steps of a run, in order; the same for the same arguments on any machine.
+
+    With ``batch_tokens`` a step takes rows while they fit into that many tokens, at least one.
+    The last step of an epoch may be smaller; no step spans two epochs.
+    """
+    steps: list[Step] = []
+    for epoch in range(epochs):
+        order = np.random.default_rng([seed, epoch]).permutation(len(lengths))
+        start = 0
+        while start < len(order):
+            end = _end_of_step(order, start, lengths, batch_rows, batch_tokens)
+            rows = tuple(int(row) for row in order[start:end])
+            steps.append(Step(rows, epoch + end / len(order)))
+            if len(steps) == max_steps:
+                return steps
+            start = end
+    return steps
+
+
+def _end_of_step(
+    order: np.ndarray,
+    start: int,
+    lengths: Sequence[int],
+    batch_rows: int,
+    batch_tokens: int | None,
+) -> int:
+    if batch_tokens is None:
+        return min(start + batch_rows, len(order))
+    tokens, end = lengths[order[start]], start + 1
+    while end < len(order) and tokens + lengths[order[end]] <= batch_tokens:
+        tokens += lengths[order[end]]
+        end += 1
+    return end
+
+
+def best_fit(rows: Sequence[int], lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Rows in bins of at most ``capacity`` tokens: longest first, each where it fits tightest.
+
+    Every length must be within the capacity. Ties fall by row number, so the result is unique.
+    """
+    bins: list[list[int]] = []
+    free: list[tuple[int, int]] = []  # (room left, bin), sorted
+    for row in sorted(rows, key=lambda row: (-lengths[row], row)):
+        length = lengths[row]
+        assert length <= capacity, "a row longer than a forward pass"
+        place = bisect.bisect_left(free, (length, -1))
+        if place == len(free):
+            room, index = capacity, len(bins)
+            bins.append([])
+        else:
+            room, index = free.pop(place)
+        bins[index].append(row)
+        bisect.insort(free, (room - length, index))
+    return bins
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Where the samples of a pass begin and end: what attention needs to keep them apart.
+
+    ``cumulative`` is int32 of shape (samples + 1,), as FlashAttention's ``cu_seqlens``.
+    """
+
+    lengths: list[int]
+    cumulative: torch.Tensor
+    longest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One forward pass over T tokens of whole samples, S of them supervised.
+
+    ``input_ids`` and ``position_ids`` have shape (1, T); ``predicting`` (S,) are the positions
+    whose next token is supervised, ``targets`` (S,) those tokens.
+    """
+
+    input_ids: torch.Tensor
+    position_ids: torch.Tensor
+    predicting: torch.Tensor
+    targets: torch.Tensor
+    samples: Samples
+
+
+def lay_out(examples: Sequence[Example], device: torch.device | str = "cpu") -> Pass:
+    """Samples one behind the other as the tensors of one forward pass."""
+    lengths = [len(example.input_ids) for example in examples]
+    ends = np.cumsum(lengths)
+    tokens = np.concatenate([example.input_ids for example in examples]).astype(np.int64)
+    positions = np.concatenate([np.arange(length) for length in lengths])
+    supervised = np.concatenate(
+        [
+            np.arange(end - length + example.first_supervised, end)
+            for example, length, end in zip(examples, lengths, ends, strict=True)
+        ]
+    )
+    cumulative = torch.tensor([0, *ends.tolist()], dtype=torch.int32, device=device)
+    return Pass(
+        input_ids=torch.as_tensor(tokens, device=device)[None],
+        position_ids=torch.as_tensor(positions, device=device)[None],
+        predicting=torch.as_tensor(supervised - 1, device=device),
+        targets=torch.as_tensor(tokens[supervised], device=device),
+        samples=Samples(lengths, cumulative, max(lengths)),
+    )

@@ -1,0 +1,77 @@
+"""README and docs say what the results and the code say."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from meadowlark.cli import reference
+from meadowlark.demo import SCRIPT, steps
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MEASURED = re.compile(r"^\|.*\| *([-\d.,]+)[^|]*\| *`(\w+\.json):([^`]+)` *\|$", re.M)
+"""A table row that ends in ``| VALUE unit | `file.json:key|key` |``; keys are divided by ``>``."""
+
+
+def measured() -> list[tuple[str, str, str, str]]:
+    rows = []
+    for page in PAGES:
+        for value, file, key in MEASURED.findall(page.read_text(encoding="utf-8")):
+            rows.append((page.name, value, file, key))
+    return rows
+
+
+@pytest.mark.parametrize(("page", "value", "file", "key"), measured())
+def test_a_measured_number_is_the_committed_one(
+    page: str, value: str, file: str, key: str
+) -> None:
+    found = json.loads((ROOT / "benchmarks" / "results" / file).read_text())
+    for part in key.split(">"):
+        found = found[part]
+    decimals = len(value.partition(".")[2])
+    assert f"{float(found):,.{decimals}f}" == value, f"{page}: {file} {key}"
+
+
+def test_the_readme_quotes_measured_numbers() -> None:
+    assert len([row for row in measured() if row[0] == "README.md"]) >= 3
+
+
+def test_generated_pages_are_up_to_date() -> None:
+    assert (ROOT / "docs" / "formats.md").read_text(encoding="utf-8") == reference.formats()
+    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == reference.command_line()
+
+
+def test_the_architecture_page_is_two_pages_at_most() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert len(text.split()) < 1000
+    for name in re.findall(r"`((?:\w+/)*\w+\.py)`", text):
+        assert (ROOT / name).exists() or (ROOT / "src/meadowlark" / name).exists(), name
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_demo_recipe_is_the_demo() -> None:
+    assert (ROOT / "recipes" / "demo.sh").resolve() == SCRIPT.resolve()
+    found = steps(Path("runs/demo"))
+    assert len(found) == SCRIPT.read_text().count("\nmeadowlark ")
+    assert all(not re.search(r"\$\w", word) for step in found for word in step.arguments)
+
+
+def test_every_verb_in_recipes_and_readme_exists() -> None:
+    from meadowlark.cli import VERBS
+
+    known = {verb for verbs in VERBS.values() for verb in verbs}
+    for page in [ROOT / "README.md", *sorted((ROOT / "recipes").glob("*.sh"))]:
+        lines = page.read_text(encoding="utf-8").splitlines()
+        used = {
+            found[1] for line in lines if (found := re.match(r"\s*meadowlark ([a-z]+)\b", line))
+        }
+        assert used
+        assert used <= known
