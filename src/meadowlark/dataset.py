@@ -354,8 +354,14 @@ _code_version = functools.cache(code_version)
 
 
 def _ours_or_empty(out: Path) -> bool:
-    """Whether a path without a manifest may be written: an empty folder, or a kept journal."""
-    return out.is_dir() and all(p.name == LOCK or p.name.startswith(JOURNAL) for p in out.iterdir())
+    """Whether a path without a manifest may be written: an empty folder, or a kept journal.
+
+    A run killed while it wrote its first file leaves that file's temporary name.
+    """
+    first = (LOCK, f"{STARTED}.tmp")
+    return out.is_dir() and all(
+        p.name in first or p.name.startswith(JOURNAL) for p in out.iterdir()
+    )
 
 
 def _found(out: Path) -> tuple[Manifest, bool] | None:

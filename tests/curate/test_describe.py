@@ -3,12 +3,18 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from meadowlark.cli import run
 from meadowlark.curate.describe import describe
-from meadowlark.curate.verbs import linguistic_entropy, verb_and_object, verb_noun_pairs
+from meadowlark.curate.verbs import (
+    linguistic_entropy,
+    root_and_object,
+    verb_and_object,
+    verb_noun_pairs,
+)
 from meadowlark.records import Record
 
 
@@ -27,6 +33,18 @@ from meadowlark.records import Record
 )
 def test_verb_and_object(instruction: str, found: tuple[str, str] | None) -> None:
     assert verb_and_object(instruction) == found
+
+
+def test_a_parse_gives_the_roots_first_object() -> None:
+    def token(lemma: str, dep: str, pos: str, *children: object) -> SimpleNamespace:
+        return SimpleNamespace(lemma_=lemma, dep_=dep, pos_=pos, children=children)
+
+    objects = [token(noun, "dobj", "NOUN") for noun in ("Cause", "sign")]
+    root = token("list", "ROOT", "VERB", token("please", "intj", "INTJ"), *objects)
+    assert root_and_object([objects[0], root]) == ("list", "cause")
+    assert root_and_object([token("go", "ROOT", "VERB")]) == ("go", "")
+    assert root_and_object([token("be", "ROOT", "AUX", *objects)]) is None
+    assert root_and_object([]) is None
 
 
 def test_entropy_is_the_papers_formula() -> None:
@@ -56,6 +74,7 @@ def test_describe_counts_what_is_there() -> None:
     assert found["licences"] == {"": 1, "MIT": 1}
     assert found["characters"]["output"]["mean"] == 10
     assert found["characters"]["output"]["n"] == 1
+    assert found["words"]["instruction"]["median"] == 2
     assert found["distinct_instructions"] == 1
     assert describe([])["rows"] == 0
 
@@ -69,3 +88,6 @@ def test_stats_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixtu
     found = json.loads((tmp_path / "out" / "stats.json").read_text())["datasets"]["rows.json"]
     assert found["rows"] == 1
     assert found["unreadable"] == 1
+    assert run(["stats", str(file), "--json", str(tmp_path / "same.json")]) == 0
+    again = json.loads((tmp_path / "same.json").read_text())
+    assert again == json.loads((tmp_path / "out" / "stats.json").read_text())

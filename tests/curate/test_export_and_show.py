@@ -17,6 +17,7 @@ ROWS = [
     Record("Explain µg ≥ 5", "", "It is “small”."),
     Record("And then?", "", "Rest.", (Turn("user", "I cough"), Turn("assistant", "Since when?"))),
     Record("No answer yet"),
+    Record("Go on", "", "Yes.", (Turn("system", "Be brief."),), source="s", licence="MIT"),
 ]
 
 
@@ -36,21 +37,43 @@ def test_an_export_reads_back_as_the_same_rows(
     format: str, suffix: str, data: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / f"rows{suffix}"
-    assert export(data, out, format) == (4, 0)
+    assert export(data, out, format) == (len(ROWS), 0)
     rows, rejected = read(out, Record)
     assert rejected == []
-    assert [row.id for row in rows] == [row.id for row in ROWS]
+    assert rows == ROWS
 
 
 def test_messages_are_what_chat_apis_take(data: Path, tmp_path: Path) -> None:
     export(data, tmp_path / "rows.json", "messages")
     first = json.loads((tmp_path / "rows.json").read_text())[0]
     assert first == {
+        "id": ROWS[0].id,
         "messages": [
             {"role": "user", "content": "Explain\n\n### Input:\nfever"},
             {"role": "assistant", "content": "Heat."},
-        ]
+        ],
     }
+
+
+def test_alpaca_history_is_pairs_as_llama_factory_documents_them(
+    data: Path, tmp_path: Path
+) -> None:
+    export(data, tmp_path / "rows.json", "alpaca")
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert rows[2]["history"] == [["I cough", "Since when?"]]
+    assert rows[4]["system"] == "Be brief."
+    assert (rows[4]["source"], rows[4]["licence"]) == ("s", "MIT")
+
+
+def test_turns_that_alpaca_cannot_hold_are_refused_by_id(tmp_path: Path) -> None:
+    file = tmp_path / "rows.json"
+    messages = [{"role": "user", "content": text} for text in ("One", "Two")]
+    file.write_text(json.dumps([{"messages": messages}]))
+    record = read(file, Record)[0][0]
+    with pytest.raises(UserError, match=f"{record.id} cannot be written as alpaca"):
+        export(file, tmp_path / "out.json", "alpaca")
+    assert not (tmp_path / "out.json").exists()
+    assert export(file, tmp_path / "out.json", "messages") == (1, 0)
 
 
 def test_export_never_overwrites_unasked(data: Path, tmp_path: Path) -> None:
@@ -73,6 +96,18 @@ def test_show_prints_markup_as_text(tmp_path: Path, capsys: pytest.CaptureFixtur
     out = capsys.readouterr().out
     assert "[red]Stop[/red]" in out
     assert "[link=x]t[/link]" in out
+
+
+def test_show_sends_no_control_codes_to_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rows.json"
+    text = "red \x1b[31m, bell \a, turned \u202e, wrapped\r, kept: µg ≥ 5 “é” 😀\n\tline"
+    file.write_text(json.dumps([{"instruction": text, "topic": "\x1b]0;title\a"}]))
+    assert run(["show", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert not {"\x1b", "\a", "\r", "\u202e"} & set(out)
+    assert r"red \x1b[31m, bell \x07, turned \u202e, wrapped\r, kept: µg ≥ 5 “é” 😀" in out
 
 
 def test_show_finds_a_row_by_id_and_rejected_rows(

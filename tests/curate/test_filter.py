@@ -46,6 +46,14 @@ def test_rows_without_the_field_are_kept(tasks: Path, tmp_path: Path) -> None:
     assert len(read(tmp_path / "out", Record)[0]) == 4
 
 
+def test_a_field_that_all_rows_share_is_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("instruction,input\n" + "".join(f"Answer this,question {n}\n" for n in "abcd"))
+    warnings = filter_records(file, tmp_path / "out").manifest.warnings
+    assert warnings == ["4 of 4 rows have the same instruction: compare another --field"]
+    assert filter_records(file, tmp_path / "other", field="input").manifest.warnings == []
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -88,6 +88,26 @@ def test_rows_without_output_and_doubles_are_rejected(tmp_path: Path) -> None:
     }
 
 
+def test_doubles_go_before_rows_are_drawn(tmp_path: Path) -> None:
+    a, b = data(tmp_path, "a", 30), data(tmp_path, "b", 10)
+    doubled = tmp_path / "doubled.json"
+    rows = json.loads(a.read_text())
+    doubled.write_text(json.dumps([*rows, *rows, *json.loads(b.read_text())]))
+    mix([str(b), f"{doubled}=25"], tmp_path / "out", val=0)
+    assert sources(tmp_path / "out") == {"a": 25, "b": 10}
+    counts = read_manifest(tmp_path / "out").rows
+    assert counts["rejected"] == {"exact duplicate": 40}
+    assert counts["in"] == counts["kept"] + counts["not drawn"] + 40
+
+
+def test_rows_that_hang_together_leave_validation_short_and_it_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "one.json"
+    file.write_text(json.dumps([{"instruction": "Why?", "output": str(n)} for n in range(9)]))
+    mix([str(file), str(data(tmp_path, "a", 1))], tmp_path / "out", val=0.5)
+    (first, *_) = read_manifest(tmp_path / "out").warnings[-1:]
+    assert first.startswith("1 validation rows where 5 were asked for")
+
+
 answers = st.sampled_from(["Yes.", "word " * 25, "WORD, " * 25, "other " * 30])
 questions = st.sampled_from(["what is it", "What is it?", "why", "who", "when", "where"])
 rows_of_text = st.lists(st.builds(Record, questions, st.just(""), answers), max_size=30)
@@ -109,7 +129,8 @@ def test_licences_are_combined_into_one_obligation() -> None:
     statement, warnings = combine({"CC-BY-NC-4.0": 3, "CC-BY-SA-3.0": 2, "MIT": 1})
     assert statement.startswith("non-commercial use only (CC-BY-NC-4.0); share-alike")
     assert warnings == []
-    _, warnings = combine({"": 4, "GPL-3.0-only": 1, "CC-BY-SA-4.0": 1})
+    statement, warnings = combine({"": 4, "GPL-3.0-only": 1, "CC-BY-SA-4.0": 1})
+    assert statement.endswith("not known for 4 rows")
     assert "4 rows have no stated licence" in warnings[0]
     assert "copyleft and share-alike" in warnings[1]
 
@@ -126,5 +147,6 @@ def test_a_lone_weight_and_an_impossible_split_are_refused(tmp_path: Path) -> No
         mix([f"{a}=0.5"], tmp_path / "out")
     with pytest.raises(UserError, match="leaves no row for training"):
         mix([str(a)], tmp_path / "out", val=5)
-    with pytest.raises(UserError, match="share below 1"):
-        mix([str(a)], tmp_path / "out", val=1.5)
+    for val in (1.5, -0.1, float("nan"), float("inf")):
+        with pytest.raises(UserError, match="share below 1"):
+            mix([str(a)], tmp_path / "out", val=val)

@@ -253,6 +253,7 @@ def test_an_interrupted_adapter_run_with_dropout_goes_on_bit_for_bit(
     assert any(weights.any() for key, weights in load_file(whole / name).items() if "lora_B" in key)
 
 
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # in peft itself
 def test_an_adapter_learns_is_small_and_loads_on_its_base(
     base: Path, mixed: Path, tmp_path: Path, records: list[Record]
 ) -> None:

@@ -32,7 +32,7 @@ def summarise(run: Run | Manifest, folder: Path, *, done_before: bool = False) -
     if "rejected" in rows:
         parts.append(f"{sum(rejected.values()):,} rejected")
     if parts and not done_before:
-        stdout.print(f"{manifest.stage}: {', '.join(parts)} in {duration(manifest.seconds)}")
+        stdout.print(f"{manifest.stage}: {', '.join(parts)} ({duration(manifest.seconds)})")
     for reason, count in list(rejected.items())[:8]:
         stdout.print(f"  {count:>8,}  {reason}", markup=False)
     if manifest.tokens:

@@ -6,23 +6,27 @@ Reads records, writes ``stats.json``; the same dictionary is what the verb print
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from meadowlark.curate.verbs import METHOD, linguistic_entropy, verb_noun_pairs
+from meadowlark.curate.verbs import find_method, linguistic_entropy, verb_noun_pairs
 from meadowlark.dataset import Run, open_run, read
 from meadowlark.records import Record
 
-LABELS = ("type", "view", "topic", "difficulty")
+LABELS = ("type", "view", "difficulty", "topic")
+"""The tags that are shown first; others follow in the order of their names."""
+MOST_VALUES = 10_000
+"""A tag with more values than this names rows rather than sorting them, and is left out."""
 LENGTHS = ("instruction", "input", "output")
 
 
 def describe(records: Sequence[Record]) -> dict[str, Any]:
-    """Counts of one data set as plain JSON; lengths are in characters, over non-empty fields."""
-    pairs = verb_noun_pairs(r.instruction for r in records)
+    """Counts of one data set as plain JSON; lengths are over non-empty fields."""
+    method, find = find_method()
+    pairs = verb_noun_pairs((r.instruction for r in records), find)
     return {
         "rows": len(records),
         "without_input": sum(not r.input for r in records),
@@ -30,15 +34,16 @@ def describe(records: Sequence[Record]) -> dict[str, Any]:
         "multi_turn": sum(bool(r.history) for r in records),
         "sources": _counts(r.source for r in records),
         "licences": _counts(r.licence for r in records),
-        "labels": {
-            label: counts
-            for label in LABELS
-            if (counts := _counts(r.tags[label] for r in records if r.tags.get(label)))
+        "labels": _labels(r.tags for r in records),
+        "characters": {
+            name: _lengths([len(getattr(r, name)) for r in records]) for name in LENGTHS
         },
-        "characters": {name: _lengths([getattr(r, name) for r in records]) for name in LENGTHS},
+        "words": {
+            name: _lengths([len(getattr(r, name).split()) for r in records]) for name in LENGTHS
+        },
         "distinct_instructions": len({r.instruction for r in records}),
         "verb_noun": {
-            "method": METHOD,
+            "method": method,
             "pairs": [{"verb": v, "noun": n, "count": c} for v, n, c in pairs],
             "share_of_rows": sum(c for *_, c in pairs) / len(records) if records else 0.0,
         },
@@ -50,14 +55,14 @@ def stats(data: Sequence[Path], out: Path, *, limit: int | None = None, force: b
     """Describe every data set into OUT/stats.json, under its folder's name."""
     names = data_names(data)
     inputs = dict(zip(names, data, strict=True))
-    run = open_run("stats", out, options={"limit": limit}, inputs=inputs, force=force)
+    options = {"limit": limit, "verbs": find_method()[0]}
+    run = open_run("stats", out, options=options, inputs=inputs, force=force)
     if run.complete:
         return run
     with run:
         described = describe_all(data, limit)
         run.write_json("stats.json", {"datasets": described})
-        run.manifest.rows["in"] = sum(one["rows"] for one in described.values())
-        run.finish()
+        run.finish(rows_described=sum(one["rows"] for one in described.values()))
     return run
 
 
@@ -79,12 +84,26 @@ def data_names(data: Sequence[Path]) -> list[str]:
     ]
 
 
-def _counts(values: Any) -> dict[str, int]:
+def _labels(tags: Iterable[Mapping[str, str]]) -> dict[str, dict[str, int]]:
+    """For each tag how many rows have each of its values."""
+    found: dict[str, Counter[str]] = {}
+    for one in tags:
+        for name, value in one.items():
+            if value:
+                found.setdefault(name, Counter())[value] += 1
+    order = [name for name in LABELS if name in found]
+    order += sorted(found.keys() - set(LABELS))
+    return {
+        name: _counts(found[name].elements()) for name in order if len(found[name]) <= MOST_VALUES
+    }
+
+
+def _counts(values: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
 
 
-def _lengths(texts: Sequence[str]) -> dict[str, float]:
-    lengths = np.array([len(text) for text in texts if text])
+def _lengths(values: Sequence[int]) -> dict[str, float]:
+    lengths = np.array([length for length in values if length])
     if not len(lengths):
         return {"n": 0}
     quartiles = np.percentile(lengths, [5, 50, 95])

@@ -35,6 +35,7 @@ __all__ = [
     "FinishReason",
     "Journal",
     "LocalModel",
+    "OpenAIModel",
     "Outcome",
     "Policy",
     "RecordedModel",
