@@ -44,6 +44,12 @@ def generate(
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", min=1, help="Longest reply, in tokens.")
     ] = 4096,
+    licence: Annotated[
+        str,
+        typer.Option(
+            "--licence", help="Written on every row: what the seeds and the teacher's terms allow."
+        ),
+    ] = "",
     concurrency: Annotated[
         int, typer.Option("--concurrency", "-j", min=1, help="Requests in flight at once.")
     ] = 5,
@@ -88,6 +94,7 @@ def generate(
         top_p=top_p,
         presence_penalty=presence_penalty,
         max_tokens=max_tokens,
+        licence=licence,
         concurrency=concurrency,
         limit=limit,
         force=force,

@@ -46,7 +46,11 @@ WINNERS = {
 SHARES = ("accuracy", "win_rate", "agreement", "difference", "share", "rate")
 """Parts of a metric's name that say its value is a fraction of the items, shown in per cent."""
 PLOTTED = ("accuracy", "accuracy_per_character")
+COUNTS = ("wins", "ties", "losses", "unreadable")
 NO_LETTER = "none"
+RIGHT = "right answers"
+ONE_LETTER = 0.9
+"""From this share of one letter on, an accuracy says nothing about knowledge."""
 
 
 def is_share(metric: str) -> bool:
@@ -130,6 +134,8 @@ def exam_section(lineage: Lineage) -> Section | None:
         blocks.append(_exam_plot(index, task, of_task, chance.get(task), names))
     if single:
         caption = "Scores with 95 % intervals. Chance: the accuracy of guessing evenly."
+        if any(s.metric == "accuracy_clustered" for _, s in single):
+            caption += " Clustered: the interval lets questions of one group be alike."
         blocks.append(_score_table("exam_scores", caption, single, names, chance))
     if groups:
         caption = "Scores of each group of questions, with 95 % intervals."
@@ -235,7 +241,7 @@ def _score_table(
         for run, s in scores
     ]
     columns = [
-        Column("task", lambda r: rename(r["task"], names), title=lambda r: r["task"]),
+        Column("task", lambda r: _task(r["task"], names), title=lambda r: r["task"]),
         Column("model", lambda r: rename(r["model"], names), "code", title=lambda r: r["model"]),
         Column("metric", lambda r: r["metric"].replace("_", " ")),
         Column("value", _value, "number"),
@@ -248,6 +254,12 @@ def _score_table(
         Column("unreadable", counted("n_unreadable"), "number"),
     ]
     return Table(name, caption, columns, rows)
+
+
+def _task(task: str, names: dict[str, str]) -> str:
+    """A task as shown; of a judged comparison only the model compared with."""
+    _, judged, other = task.partition("): against ")
+    return f"against {rename(other, names)}" if judged else rename(task, names)
 
 
 def _value(row: Cells) -> str:
@@ -281,7 +293,7 @@ def _letters(runs: Sequence[RunFolder], names: dict[str, str]) -> list[Any]:
             continue
         if not any(one[NO_LETTER] for one in counts.values()):
             letters.pop()
-        counts["right answers"] = Counter(q.target for q in questions)
+        counts[RIGHT] = Counter(q.target for q in questions)
         blocks += _letter_blocks(index, task, letters, counts)
     if blocks:
         words = "A model that prefers one letter whatever is asked shows here."
@@ -318,7 +330,19 @@ def _letter_blocks(
     columns = [Column("answers of", text("who")), Column("n", counted("n"), "number")]
     columns += [Column(x, counted(x), "number") for x in letters]
     name = f"letters_{slug(task)}"
+    fixed = [
+        Prose(
+            f"{who} says {letter} in {percent(one[letter] / sums[who], 0)} of its answers to "
+            f"{task}: its accuracy is the share of questions with that right answer, and no "
+            "knowledge.",
+            "warning",
+        )
+        for who, one in counts.items()
+        for letter in letters
+        if letter != NO_LETTER and one[letter] >= ONE_LETTER * sums[who] and who != RIGHT
+    ]
     return [
+        *fixed,
         Figure(drawn, f"{task}: letters chosen. n: {n} answers."),
         Table(name, f"{task}: answers by letter.", columns, rows),
     ]
@@ -341,6 +365,8 @@ def comparison_section(lineage: Lineage) -> Section | None:
     if rates:
         blocks.append(_rate_plot(rates, names))
     if scored:
+        if verdicts:  # the table of verdicts has the counts, by order
+            scored = [(run, s) for run, s in scored if s.metric not in COUNTS]
         caption = (
             "Scores with 95 % intervals. A win counts 1, a tie ½; unreadable verdicts are left out "
             "and counted, and two bounds count them all as lost or as won."
@@ -417,9 +443,10 @@ def _verdict_blocks(verdicts: Sequence[Verdict], names: dict[str, str]) -> list[
         for title, shares in bars
     )
     drawn = plots.share_plot("verdicts", "How the verdicts fell", f"{words}.", bars, kinds)
+    told = [Column("judge", text("by")), Column("criterion", text("criterion"))]
+    single = len({(row["by"], row["criterion"]) for row in rows}) == 1
     columns = [
-        Column("judge", text("by")),
-        Column("criterion", text("criterion")),
+        *([] if single else told),
         Column("first model", lambda r: names[r["a"]], "code", title=lambda r: r["a"]),
         Column("second model", lambda r: names[r["b"]], "code", title=lambda r: r["b"]),
         Column("shown first", lambda r: names.get(r["shown_first"], "either"), "code"),
@@ -431,7 +458,9 @@ def _verdict_blocks(verdicts: Sequence[Verdict], names: dict[str, str]) -> list[
         Column("unreadable", counted("unreadable"), "number"),
     ]
     caption = (
-        "Verdicts, all and by which answer was shown first. A judge that looks only at the content "
+        "Verdicts, all and by which answer was shown first"
+        + (f", by {rows[0]['by']} for {rows[0]['criterion']}" if single else "")
+        + ". A judge that looks only at the content "
         "gives the same in both orders."
     )
     return [

@@ -11,6 +11,7 @@ from meadowlark.report.content import (
     Column,
     Figure,
     Heading,
+    Prose,
     Section,
     Table,
     count,
@@ -50,6 +51,7 @@ def section(lineage: Lineage) -> Section | None:
         if len(runs) > 1:
             blocks.append(Heading(run.label))
         blocks += _curves(run, index)
+        blocks += _against_bigram(run)
     blocks.append(_measures(runs))
     return Section("training", "Training", "", blocks)
 
@@ -138,6 +140,20 @@ def _curves(run: RunFolder, index: int) -> list[Any]:
             )
         )
     return figures
+
+
+def _against_bigram(run: RunFolder) -> list[Any]:
+    """Whether the model beats what pairs of tokens alone would give, in a sentence."""
+    found = measures_of(run)
+    own, bigram = found.get("validation_bits_per_byte_after"), found.get("bigram_bits_per_byte")
+    if own is None or bigram is None:
+        return []
+    verdict = "beats" if own < bigram else "does not beat"
+    words = (
+        f"On held-out responses the trained model needs {number(own, 3)} bits a byte and a bigram "
+        f"model of the same rows {number(bigram, 3)}: {run.label} {verdict} the bigram model."
+    )
+    return [Prose(words, "" if own < bigram else "warning")]
 
 
 def _series(lines: Sequence[dict[str, Any]], key: str) -> list[tuple[float, float]]:

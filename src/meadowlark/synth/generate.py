@@ -59,6 +59,7 @@ def generate(
     top_p: float = 1.0,
     presence_penalty: float = 1.5,
     max_tokens: int = 4096,
+    licence: str = "",
     concurrency: int = 5,
     limit: int | None = None,
     force: bool = False,
@@ -68,6 +69,7 @@ def generate(
 
     With a ``threshold`` a task is kept when the ROUGE-L F1 of its instruction with every seed and
     every kept task is at most that (Self-Instruct's rule); with None all readable tasks are kept.
+    ``licence`` is written on every row: what the seeds and the teacher's terms allow.
     ``limit`` reads only the first seeds. ``model`` stands in for opening ``teacher``. Stops early,
     with a warning in the manifest, when a recording ends or the yield falls below 5 %.
     """
@@ -84,6 +86,7 @@ def generate(
         "presence_penalty": presence_penalty,
         "max_tokens": max_tokens,
         "prompt": prompt_hash(*GENERATE_FILES),
+        "licence": licence,
         "limit": limit,
     }
     run = open_run(
@@ -109,7 +112,7 @@ def generate(
     plan = _Plan(pool, seed, examples, tasks_per_request, sampling)
     model = model or open_chat_model(teacher)
     with run, Journal(run.folder / JOURNAL) as journal:
-        basket = _Basket(plan, f"generated:{model.name}", count, threshold)
+        basket = _Basket(plan, f"generated:{model.name}", licence, count, threshold)
         policy = Policy(concurrency=concurrency, look_ahead=max(2 * concurrency, 8))
         with Asking(
             model, plan.requests(), journal=journal, policy=policy, useful=basket.requests_wanted
@@ -172,6 +175,7 @@ class _Basket:
 
     plan: _Plan
     source: str
+    licence: str
     count: int
     threshold: float | None
     kept: list[Record] = field(default_factory=list)
@@ -229,6 +233,7 @@ class _Basket:
             task.instruction,
             task.input,
             source=self.source,
+            licence=self.licence,
             tags={
                 **label_tags(task.type, task.topic, task.view, task.difficulty),
                 "request": f"generate:{index}",
