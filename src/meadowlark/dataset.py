@@ -256,6 +256,9 @@ class Run:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if isinstance(error, UserError) and _names(self.folder) <= {LOCK, STARTED}:
+            # A mistake found before anything was made: the corrected command is not another run.
+            (self.folder / STARTED).unlink(missing_ok=True)
         if self._lock is not None:
             self._lock.close()
 
@@ -362,6 +365,10 @@ def _ours_or_empty(out: Path) -> bool:
     return out.is_dir() and all(
         p.name in first or p.name.startswith(JOURNAL) for p in out.iterdir()
     )
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
 
 
 def _found(out: Path) -> tuple[Manifest, bool] | None:

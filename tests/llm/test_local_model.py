@@ -158,6 +158,7 @@ def test_a_sampled_reply_does_not_depend_on_its_batch(model: TransformersModel) 
     assert [r.text for r in together] != [r.text for r in other]
 
 
+@pytest.mark.slow
 def test_samples_follow_the_models_distribution(model: TransformersModel) -> None:
     """The first token over 600 seeds against the softmax: total variation within noise."""
     ids = model.prompter.encode([model.prompter.render(PROMPTS[3])])

@@ -141,6 +141,8 @@ def test_every_score_is_shown_with_its_interval_and_n(page: Page, lineage_of_run
 
 def test_a_model_that_always_says_a_is_visible(page: Page, made: Path) -> None:
     assert "model/initial: A 100" in page.text.replace("\u00a0", " ")
+    assert "model/initial says A in 100 % of its answers" in page.text.replace("\u00a0", " ")
+    assert "model says" not in page.text
     with (made / "tables" / "letters_demo.csv").open() as file:
         rows = {row["who"]: row for row in csv.DictReader(file)}
     assert rows["model/initial"]["A"] == rows["model/initial"]["n"] == "60"
@@ -153,6 +155,8 @@ def test_the_curve_the_baseline_and_the_chance_level_are_there(page: Page) -> No
     assert "chance 25.0 %" in text
     assert "equal 50 %" in text
     assert "2.83 → 2.02" in text
+    assert "needs 2.020 bits a byte" in text
+    assert "model beats the bigram model" in text
 
 
 def test_rejected_rows_are_counted_and_shown(page: Page, made: Path) -> None:

@@ -170,6 +170,9 @@ def test_mistakes_name_what_was_expected(
     for raw in (latin, tmp_path):
         assert run(["convert", "pubmed_causal", "--raw", str(raw), "--out", out]) == 2
         assert "cannot be read as a CSV with the columns" in capsys.readouterr().err
+    latin.write_text("sentence,label\nA.,1\n")
+    corrected = ["convert", "pubmed_causal", "--raw", str(latin), "--out", out]
+    assert run(corrected) == 0, "a mistake leaves nothing that would need --force"
     assert run(["sources", "pubmed_causal"]) == 0
     assert "permutes the label texts" in " ".join(capsys.readouterr().out.split())
 

@@ -44,8 +44,8 @@ _SKIPPED = frozenset(
 )
 _PHRASE_ENDS = frozenset(
     """of for to in on at by with from about into between among that which who whose where when how
-    why whether if and or but as is are was were using including based regarding during through
-    without within than so""".split()
+    why whether if and or but as is are was were has have had using including based regarding during
+    through without within than so""".split()
 )
 
 
@@ -83,15 +83,17 @@ def verb_and_object(instruction: str) -> tuple[str, str] | None:
     while (shorter := _POLITE.sub("", sentence)) != sentence:
         sentence = shorter
     words = re.findall(r"[A-Za-z][A-Za-z'’-]*|[,.;:?!()]", sentence)
-    if not words or not words[0][0].isalpha() or words[0].lower() in _NOT_VERBS:
-        return None
+    if not words or not words[0].isalpha() or words[0].lower() in _NOT_VERBS:
+        return None  # "I've", "let's" and punctuation are no verbs either
     phrase: list[str] = []
     for word in words[1:]:
         lower = word.lower()
         if lower in _PHRASE_ENDS or not lower[0].isalpha():
             break
-        if phrase or lower not in _SKIPPED:
+        if not lower.endswith("ly") and (phrase or lower not in _SKIPPED):
             phrase.append(lower)
+    while phrase and phrase[-1].endswith(("ing", "ed")):  # "the factors contributing to"
+        phrase.pop()
     return words[0].lower(), _singular(phrase[-1]) if phrase else ""
 
 

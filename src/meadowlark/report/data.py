@@ -340,7 +340,7 @@ def _verbs(runs: Sequence[RunFolder]) -> list[Any]:
 
 def _verb_table(run: RunFolder, described: dict[str, Counter[str]]) -> Table:
     total: Counter[str] = sum(described.values(), Counter())
-    order = sorted(total, key=lambda pair: (-total[pair], pair))[: 2 * TOP]
+    order = sorted(total, key=lambda pair: (-total[pair], pair))[:TOP]
     rows = [{"pair": p, **{label: one[p] for label, one in described.items()}} for p in order]
     sums = {label: sum(one.values()) for label, one in described.items()}
     highest = max(one[p] / sums[label] for label, one in described.items() for p in order)

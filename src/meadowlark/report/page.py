@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from meadowlark.dataset import Run, open_run
 from meadowlark.errors import UserError
-from meadowlark.report import data, examples, provenance, scores, training
+from meadowlark.report import comparisons, data, examples, exams, provenance, scores, training
 from meadowlark.report.content import (
     Section,
     Table,
@@ -94,8 +94,8 @@ def _sections(lineage: Lineage, wanted: int, seed: int) -> list[Section]:
     made = [
         data.section(lineage),
         training.section(lineage),
-        scores.exam_section(lineage),
-        scores.comparison_section(lineage),
+        exams.section(lineage),
+        comparisons.section(lineage),
         examples.section(lineage, wanted, seed) if wanted else None,
         provenance.section(lineage),
         provenance.reproduce_section(lineage),
@@ -146,15 +146,15 @@ def tiles(lineage: Lineage) -> list[Tile]:
     names = scores.model_names(lineage.runs)
     chance = scores.chance_levels(scores.examined(lineage))
     tasks = scores.questions_by_task(scores.examined(lineage))
-    exams = [
+    accuracies = [
         s
         for run in scores.examined(lineage)
         if run.stage != "score"
         for s in run.scores
         if s.metric == "accuracy" and s.task in tasks
     ]
-    for task in list(dict.fromkeys(s.task for s in exams))[:2]:
-        of_task = [s for s in exams if s.task == task]
+    for task in list(dict.fromkeys(s.task for s in accuracies))[:2]:
+        of_task = [s for s in accuracies if s.task == task]
         values = " → ".join(percent(s.value, 0) for s in of_task[:3])
         who = " → ".join(scores.rename(s.model, names) for s in of_task[:3])
         level = f", chance {percent(chance[task], 0)}" if task in chance else ""
