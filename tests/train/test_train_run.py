@@ -224,6 +224,8 @@ def test_kill_9_and_again_gives_the_same_bits(config: Path, mixed: Path, tmp_pat
         for f in (killed, whole)
     ]
     assert timeless[0] == timeless[1]
+    evaluated = [line["step"] for line in timeless[0] if "eval_loss" in line]
+    assert evaluated == list(range(0, 41, 5))
 
 
 def test_an_interrupted_adapter_run_with_dropout_goes_on_bit_for_bit(

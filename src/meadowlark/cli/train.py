@@ -25,11 +25,11 @@ def train(
 ) -> None:
     """Fine-tune a LLaMA-family model, or train a small one from scratch.
 
-    Reads the rows that `mix` made (rows.parquet and validation.parquet) and writes a folder that
-    any server loads: weights or a LoRA adapter, the tokenizer with the prompt template compiled
-    in, and the training log. The loss is on the response only, rows are packed without seeing each
-    other, and a run that was killed goes on from its last checkpoint when started again. Paths in
-    the file are relative to the current directory.
+    Reads the rows that `mix` made and writes a folder that any server loads:
+    weights or a LoRA adapter, the tokenizer with the prompt template compiled
+    in, and the training log. The loss is on the response only, and packed rows
+    never see each other. A run that was killed goes on from its last checkpoint
+    when started again. Paths in the file are relative to the current directory.
 
     \b
     Examples:

@@ -28,8 +28,8 @@ meadowlark stats $OUT/generated $OUT/converted $OUT/mixed --out $OUT/stats
 meadowlark train $DEMO/small.toml --data $OUT/mixed --out $OUT/model
 
 # The exam, before and after training, and whether the difference is one.
-meadowlark exam hf:$OUT/model/initial --tasks demo_exam --out $OUT/exam-before
-meadowlark exam hf:$OUT/model --tasks demo_exam --out $OUT/exam-after
+meadowlark exam hf:$OUT/model/initial --tasks demo_exam --scoring text --out $OUT/exam-before
+meadowlark exam hf:$OUT/model --tasks demo_exam --scoring text --out $OUT/exam-after
 meadowlark score $OUT/exam-after $OUT/exam-before --out $OUT/exam-difference
 
 # Both models answer held-out tasks.

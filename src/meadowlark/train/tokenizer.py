@@ -74,7 +74,8 @@ def load_tokenizer(source: str | Path, template: str | None) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot load the tokenizer of {str(source)!r}: {error}") from None
+        where = "" if Path(source).exists() else " (no such local folder, so taken as a hub id)"
+        raise UserError(f"cannot load the tokenizer of {str(source)!r}{where}: {error}") from None
     if template is not None:
         tokenizer.chat_template = load_template(template).chat_template()
     if not tokenizer.chat_template:

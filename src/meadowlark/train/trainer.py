@@ -145,6 +145,7 @@ class PackedTrainer(Trainer):
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Loss and bits a byte on the validation rows' responses, added to the log."""
+        self.control.should_evaluate = False  # else the last step's is asked for twice
         if not self.validation:
             return {}
         found = evaluate(
@@ -210,8 +211,8 @@ class PackedTrainer(Trainer):
         with Progress("train", total, "tokens") as self.progress:
             self.progress.start_at(self.tokens_seen)
             self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        last = log.read_log(self.log_path)[-1]
-        if self.validation and (last["step"] != len(self.steps) or "eval_loss" not in last):
+        lines = log.read_log(self.log_path)
+        if not any("eval_loss" in line and line["step"] == len(self.steps) for line in lines):
             self.evaluate()
 
 
