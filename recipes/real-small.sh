@@ -19,8 +19,8 @@ meadowlark convert medquad --raw "$DATA/meadow/medquad/medquad_all.tar.gz" --out
 meadowlark filter "$OUT/chatdoctor" --field input --out "$OUT/chatdoctor-distinct"
 
 # A mixture in which no source drowns the others.
-meadowlark mix "$OUT/wikidoc" "$OUT/causal=1500" "$OUT/chatdoctor-distinct" "$OUT/medquad=6000" \
-    --val 0.05 --seed 42 --out "$OUT/mixed"
+meadowlark mix "$OUT/wikidoc" "$OUT/causal=1000" "$OUT/chatdoctor-distinct" "$OUT/medquad=4000" \
+    --val 500 --seed 42 --out "$OUT/mixed"
 meadowlark stats "$OUT/wikidoc" "$OUT/causal" "$OUT/chatdoctor-distinct" "$OUT/medquad" "$OUT/mixed" \
     --out "$OUT/stats"
 

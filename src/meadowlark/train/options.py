@@ -122,7 +122,8 @@ class RunOptions(Options):
     ``tokens_per_forward`` bounds what one forward pass holds (memory); rows of one step are packed
     into as few passes as fit. ``precision`` is the arithmetic's: auto is bfloat16 autocast on a
     GPU, float32 on a CPU. ``threads`` 0 leaves the number to PyTorch. ``evaluate_every_steps`` 0
-    evaluates before and after training only.
+    evaluates before and after training only. ``stop_below_bigram`` ends training at the first
+    evaluation with fewer bits a byte than a bigram model of the same rows.
     """
 
     seed: int = 42
@@ -133,6 +134,7 @@ class RunOptions(Options):
     gradient_checkpointing: bool = False
     save_every_steps: Positive = 200
     evaluate_every_steps: Annotated[int, Field(ge=0)] = 0
+    stop_below_bigram: bool = False
     log_every_steps: Positive = 1
 
 
@@ -158,6 +160,8 @@ class TrainOptions(Options):
                     f"data.max_length {self.data.max_length} is above "
                     f"model.from_scratch.context {scratch.context}"
                 )
+        if self.run.stop_below_bigram and not self.run.evaluate_every_steps:
+            raise ValueError("run.stop_below_bigram needs run.evaluate_every_steps above 0")
         if self.model.dtype == "float16" and self.lora is None:
             raise ValueError(
                 "model.dtype 'float16' cannot be fully fine-tuned (its gradients underflow); use "

@@ -78,7 +78,12 @@ def train(
             max_steps=options.optimiser.max_steps,
         )
         model = prepare(model, options, tokenizer)
-        trainer = PackedTrainer(model, options, examples, steps, out, held_out)
+        baseline: dict[str, Any] = {}
+        if held_out:
+            bigram, smoothing = bigram_baseline(examples, held_out, len(tokenizer))
+            baseline = {"bigram_bits_per_byte": bigram.bits_per_byte, "bigram_smoothing": smoothing}
+        stop_below = baseline.get("bigram_bits_per_byte") if options.run.stop_below_bigram else None
+        trainer = PackedTrainer(model, options, examples, steps, out, held_out, stop_below)
         trainer.fit()
         for name in save_checkpoint(trainer.model, tokenizer, out):
             run.wrote(name)
@@ -87,15 +92,13 @@ def train(
         results: dict[str, Any] = {
             "parameters": total,
             "trainable_parameters": trained,
-            "steps": len(steps),
-            "epochs": steps[-1].epoch,
+            "steps": trainer.state.global_step,
+            "steps_planned": len(steps),
+            "epochs": steps[trainer.state.global_step - 1].epoch,
             "tokens_seen": trainer.tokens_seen,
             **log.summary(out / log.NAME),
+            **baseline,
         }
-        if held_out:
-            bigram, smoothing = bigram_baseline(examples, held_out, len(tokenizer))
-            results["bigram_bits_per_byte"] = bigram.bits_per_byte
-            results["bigram_smoothing"] = smoothing
         run.finish(**results, device=str(trainer.args.device), threads=torch.get_num_threads())
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
     return run

@@ -8,6 +8,7 @@ only once it is complete.
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -67,10 +68,12 @@ class PackedTrainer(Trainer):
         steps: Sequence[Step],
         out: Path,
         validation: Sequence[Example] = (),
+        stop_below: float | None = None,
     ) -> None:
         self.options, self.examples, self.steps = options, examples, steps
         self.checkpoints = out / CHECKPOINTS
         self.validation = validation
+        self.stop_below = stop_below
         self.autocast = autocast_dtype(options)
         self.lengths = [len(example.input_ids) for example in examples]
         self.log_path = out / log.NAME
@@ -157,7 +160,13 @@ class PackedTrainer(Trainer):
         line = {"eval_loss": found.loss, "bits_per_byte": found.bits_per_byte}
         self._write(line)
         self._mark = (time.monotonic(), self.tokens_seen)  # evaluating is not training speed
+        if self._is_enough(line):
+            self.control.should_training_stop = True
         return line
+
+    def _is_enough(self, line: dict[str, Any]) -> bool:
+        """Whether an evaluation is below the bits a byte at which training may end."""
+        return self.stop_below is not None and line.get("bits_per_byte", math.inf) < self.stop_below
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """One line of the training log for each logged step; closing summaries are not ours."""
@@ -207,12 +216,18 @@ class PackedTrainer(Trainer):
             self.evaluate()
         self._count_tokens(done)
         self._mark = (time.monotonic(), self.tokens_seen)
+        if checkpoint is not None and any(map(self._is_enough, kept)):
+            # Ended on purpose at this very step, and killed before the result was written.
+            self._load_from_checkpoint(str(checkpoint))
+            self.state.global_step = done
+            return
         total = sum(self.lengths[row] for step in self.steps for row in step.rows)
         with Progress("train", total, "tokens") as self.progress:
             self.progress.start_at(self.tokens_seen)
             self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         lines = log.read_log(self.log_path)
-        if not any("eval_loss" in line and line["step"] == len(self.steps) for line in lines):
+        last = self.state.global_step
+        if not any("eval_loss" in line and line["step"] == last for line in lines):
             self.evaluate()
 
 
