@@ -19,8 +19,8 @@ from meadowlark.errors import FolderDiffers, MeadowlarkError, UserError
 from meadowlark.records import Record
 from meadowlark.train import log
 from meadowlark.train.encode import Encoder
-from meadowlark.train.loss import evaluate
-from meadowlark.train.model import load_model
+from meadowlark.train.loss import Evaluation, evaluate
+from meadowlark.train.model import load_model, save_checkpoint
 from meadowlark.train.options import TrainOptions
 from meadowlark.train.pack import plan_steps
 from meadowlark.train.run import train
@@ -161,6 +161,41 @@ def test_the_same_run_again_does_nothing_and_another_is_refused(base: Path, mixe
         train(options(mixed), base, limit=8)
     assert (base / "model.safetensors").stat().st_mtime_ns == weights
     assert train(options(mixed), base, limit=8, force=True).manifest.rows["in"] == 8
+
+
+def test_a_run_may_end_once_it_beats_the_bigram_and_resumes_to_the_same_weights(
+    mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    easy = Evaluation(loss=9.0, bits_per_byte=99.0, tokens=1)
+    monkeypatch.setattr("meadowlark.train.run.bigram_baseline", lambda *_: (easy, {}))
+    told = options(mixed, run={"evaluate_every_steps": 8, "stop_below_bigram": True})
+    train(told, tmp_path / "whole")
+    results = read_manifest(tmp_path / "whole").results
+    assert (results["steps"], results["steps_planned"]) == (8, 15)
+    assert results["validation_bits_per_byte_after"] < 99
+
+    def stopped(*_: Any) -> list[str]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("meadowlark.train.run.save_checkpoint", _after_the_first(stopped))
+        with pytest.raises(KeyboardInterrupt):
+            train(told, tmp_path / "resumed")
+    train(told, tmp_path / "resumed")
+    weights = [load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert read_manifest(tmp_path / "resumed").results["steps"] == 8
+
+
+def _after_the_first(stopped: Any) -> Any:
+    """save_checkpoint as it is for the initial model, ``stopped`` for the trained one."""
+    calls: list[Any] = []
+
+    def once(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return save_checkpoint(*arguments) if len(calls) == 1 else stopped(*arguments)
+
+    return once
 
 
 def start(config: Path, data: Path, out: Path) -> subprocess.Popen[bytes]:

@@ -216,8 +216,8 @@ class PackedTrainer(Trainer):
             self.evaluate()
         self._count_tokens(done)
         self._mark = (time.monotonic(), self.tokens_seen)
-        if checkpoint is not None and any(map(self._is_enough, kept)):
-            # Ended on purpose at this very step, and killed before the result was written.
+        if done and any(line["step"] == done and self._is_enough(line) for line in kept):
+            # Ended on purpose at this very step, and stopped before the result was written.
             self._load_from_checkpoint(str(checkpoint))
             self.state.global_step = done
             return
