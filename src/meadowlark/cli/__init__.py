@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import shlex
 import sys
 from collections.abc import Callable
@@ -86,8 +85,6 @@ def _guard(verb: Callable[..., Any]) -> Callable[..., Any]:
 
 for _panel, _names in VERBS.items():
     for _name in _names:
-        if importlib.util.find_spec(f"meadowlark.cli.{_name}") is None:
-            continue
         _verb = getattr(importlib.import_module(f"meadowlark.cli.{_name}"), _name)
         app.command(_name, rich_help_panel=_panel)(_guard(_verb))
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import io
 import sys
+import textwrap
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
+import typer
+import typer.main
 
 from meadowlark.cli import VERBS, app
 from meadowlark.dataset import FILE_OF, Manifest
@@ -68,22 +70,24 @@ def _doc(thing: type) -> str:
 
 def _help(verb: str) -> str:
     """One verb's docstring and options, laid out without a terminal."""
-    info = next(command for command in app.registered_commands if command.name == verb)
-    assert info.callback is not None
-    text = inspect.cleandoc(info.callback.__doc__ or "").replace("\b\n", "")
-    buffer = io.StringIO()
-    console = Console(file=buffer, width=100, highlight=False, markup=False)
-    console.print(text)
-    for name, parameter in inspect.signature(info.callback, eval_str=True).parameters.items():
-        metadata = getattr(parameter.annotation, "__metadata__", ())
-        if not metadata:
+    command: Any = typer.main.get_command(app)
+    callback = next(c.callback for c in app.registered_commands if c.name == verb)
+    lines = [(inspect.getdoc(callback) or "").replace("\b\n", "").rstrip(), ""]
+    for parameter in command.commands[verb].params:
+        if parameter.name == "help":
             continue
-        option = metadata[0]
-        names = ", ".join(getattr(option, "param_decls", None) or ()) or name.upper()
-        default = parameter.default
-        shown = "" if default in (None, False, True, inspect.Parameter.empty) else f" [{default}]"
-        console.print(f"\n  {names}{shown}\n      {option.help or ''}", end="")
-    return buffer.getvalue().rstrip()
+        option = parameter.param_type_name == "option"
+        names = [*parameter.opts, *parameter.secondary_opts] if option else [parameter.metavar]
+        title = ", ".join(name or parameter.name.upper() for name in names)
+        required = ", required" if parameter.required and option else ""
+        default = parameter.default if option and isinstance(parameter.default, _SHOWN) else ""
+        shown = f" (default {default})" if default not in ("", False, True) else ""
+        lines.append(f"  {title}{required}{shown}")
+        lines.append(textwrap.indent(textwrap.fill(parameter.help or "", 92), " " * 6))
+    return "\n".join(lines).rstrip()
+
+
+_SHOWN = (str, int, float, Path)
 
 
 def main() -> None:
