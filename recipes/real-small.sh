@@ -28,13 +28,14 @@ meadowlark stats "$OUT/wikidoc" "$OUT/causal" "$OUT/chatdoctor-distinct" "$OUT/m
 meadowlark train configs/real-small.toml --data "$OUT/mixed" --out "$OUT/model"
 
 # Real exams, by log-likelihood.
-meadowlark exam "hf:$OUT/model" --tasks medqa,mmlu_medical --data "$DATA" --out "$OUT/exam"
+meadowlark exam "hf:$OUT/model" --name small --tasks medqa,mmlu_medical --data "$DATA" \
+    --out "$OUT/exam"
 
 # Real free-form prompts, before and after.
-for model in model/initial model; do
-    meadowlark answer "hf:$OUT/$model" medinstruct_test --data "$DATA" --max-tokens 128 \
-        --out "$OUT/answers-${model//\//-}"
-done
+meadowlark answer "hf:$OUT/model/initial" medinstruct_test --data "$DATA" --name untrained \
+    --max-tokens 128 --out "$OUT/answers-before"
+meadowlark answer "hf:$OUT/model" medinstruct_test --data "$DATA" --name small \
+    --max-tokens 128 --out "$OUT/answers-after"
 
 # The eight published verdict files of another model, from their raw text.
 meadowlark score "$DATA"/judging/verdicts/*.json --out "$OUT/published-verdicts"

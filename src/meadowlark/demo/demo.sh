@@ -28,15 +28,16 @@ meadowlark stats $OUT/generated $OUT/converted $OUT/mixed --out $OUT/stats
 meadowlark train $DEMO/small.toml --data $OUT/mixed --out $OUT/model
 
 # The exam, before and after training, and whether the difference is one.
-meadowlark exam hf:$OUT/model/initial --tasks demo_exam --scoring text --out $OUT/exam-before
-meadowlark exam hf:$OUT/model --tasks demo_exam --scoring text --out $OUT/exam-after
+meadowlark exam hf:$OUT/model/initial --name untrained --tasks demo_exam --scoring text \
+    --out $OUT/exam-before
+meadowlark exam hf:$OUT/model --name trained --tasks demo_exam --scoring text --out $OUT/exam-after
 meadowlark score $OUT/exam-after $OUT/exam-before --out $OUT/exam-difference
 
 # Both models answer held-out tasks.
-meadowlark answer hf:$OUT/model/initial $OUT/mixed/validation.parquet --max-tokens 96 \
-    --out $OUT/answers-before
-meadowlark answer hf:$OUT/model $OUT/mixed/validation.parquet --max-tokens 96 \
-    --out $OUT/answers-after
+meadowlark answer hf:$OUT/model/initial $OUT/mixed/validation.parquet --name untrained \
+    --max-tokens 96 --out $OUT/answers-before
+meadowlark answer hf:$OUT/model $OUT/mixed/validation.parquet --name trained \
+    --max-tokens 96 --out $OUT/answers-after
 
 # Which answer shares more words with the reference: an overlap, not a judgement of quality.
 meadowlark judge $OUT/answers-after $OUT/answers-before --judge overlap --out $OUT/verdicts
