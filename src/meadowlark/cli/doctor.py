@@ -7,6 +7,7 @@ import importlib.util
 import os
 import platform
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -16,6 +17,9 @@ from meadowlark.cli.options import stdout
 
 KEYS = ("MEADOWLARK_API_KEY", "OPENAI_API_KEY", "HF_TOKEN")
 SETTINGS = ("MEADOWLARK_DATA", "HF_HOME", "OMP_NUM_THREADS")
+
+
+DEVELOPERS = ("all", "dev", "bench", "oracle")
 
 
 def doctor() -> int:
@@ -49,8 +53,8 @@ def doctor() -> int:
             _line(f"  {name}", _version(name) or "missing")
         if missing:
             missing_core = missing_core or not extra
-            what = f"'meadowlark[{extra}]'" if extra else "meadowlark"
-            stdout.print(f"  to install: {sys.executable} -m pip install {what}", markup=False)
+            wanted = shlex.join(packages[name] for name in missing)
+            stdout.print(f"  to install: {sys.executable} -m pip install {wanted}", markup=False)
     return 1 if missing_core else 0
 
 
@@ -58,16 +62,19 @@ def _line(name: str, value: str) -> None:
     stdout.print(f"{name:22}{value}", markup=False)
 
 
-def requirements() -> dict[str, list[str]]:
-    """The packages that Meadowlark needs, by extra; the core's are under the empty name."""
-    extras: dict[str, list[str]] = {"": []}
+def requirements() -> dict[str, dict[str, str]]:
+    """The packages that a user of Meadowlark needs, by extra, with the versions that will do.
+
+    The core's are under the empty name; the developers' extras are left out.
+    """
+    extras: dict[str, dict[str, str]] = {"": {}}
     for line in importlib.metadata.requires("meadowlark") or []:
         requirement, _, marker = line.partition(";")
         name = re.split(r"[<>=!~\[ (]", requirement.strip(), maxsplit=1)[0]
         found = re.search(r"extra\s*==\s*['\"]([^'\"]+)", marker)
         extra = found[1] if found else ""
-        if name != "meadowlark" and extra not in ("all", "dev"):
-            extras.setdefault(extra, []).append(name)
+        if name != "meadowlark" and extra not in DEVELOPERS:
+            extras.setdefault(extra, {})[name] = requirement.strip()
     return extras
 
 
