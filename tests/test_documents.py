@@ -24,9 +24,7 @@ def measured() -> list[tuple[str, str, str, str]]:
 
 
 @pytest.mark.parametrize(("page", "value", "file", "key"), measured())
-def test_a_measured_number_is_the_committed_one(
-    page: str, value: str, file: str, key: str
-) -> None:
+def test_a_measured_number_is_the_committed_one(page: str, value: str, file: str, key: str) -> None:
     found = json.loads((ROOT / "benchmarks" / "results" / file).read_text())
     for part in key.split(">"):
         found = found[part]
