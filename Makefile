@@ -34,5 +34,8 @@ docs: $(READY)  ## regenerates docs/cli.md and docs/formats.md from the code
 bench: $(READY)
 	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
 
+bench-gpu:  ## on a machine with a GPU and its own python3 (torch, transformers, peft, pyarrow, rich)
+	PYTHONPATH=src $${GPU_PYTHON:-python3} benchmarks/gpu/training.py
+
 clean:
 	rm -rf $(VENV) runs
