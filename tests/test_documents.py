@@ -36,6 +36,13 @@ def test_the_readme_quotes_measured_numbers() -> None:
     assert len([row for row in measured() if row[0] == "README.md"]) >= 3
 
 
+def test_the_committed_result_says_that_no_kill_changed_an_output() -> None:
+    found = json.loads((ROOT / "benchmarks" / "results" / "demo_killed.json").read_text())
+    assert found["kills"] == 10
+    assert found["final_exit_code"] == 0
+    assert found["differing"] == []
+
+
 def test_generated_pages_are_up_to_date() -> None:
     assert (ROOT / "docs" / "formats.md").read_text(encoding="utf-8") == reference.formats()
     assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == reference.command_line()
