@@ -1,14 +1,15 @@
 """Claim: a demo killed with -9 at ten random moments and run again gives the same rows, scores
 and weights as an uninterrupted one.
 
-Runs the demo once without interruption and once with ten kills spread over its running time, then
-compares the SHA-256 of every output of every stage. The uninterrupted run's time is the demo's
+Runs the demo once without interruption and once with ten kills at random moments of training and of
+stages drawn at random, then compares the SHA-256 of every output of every stage. The uninterrupted run's time is the demo's
 published time. Writes ``results/demo_killed.json``.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import random
@@ -22,34 +23,56 @@ from pathlib import Path
 from _stamp import RESULTS as FOLDER
 from _stamp import stamp
 
+from meadowlark.demo import steps
+
 RESULTS = FOLDER / "demo_killed.json"
 
 
-def demo(out: Path, log: Path, kill_after_s: float | None = None) -> int | None:
-    """Run the demo in its own process group; returns its exit code, or None where it was killed."""
+def start(out: Path, log: Path) -> subprocess.Popen[bytes]:
+    """The demo in its own process group, its output appended to ``log``."""
     with log.open("a") as text:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", "meadowlark", "demo", "--out", str(out)],
             stdout=text,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        try:
-            return process.wait(timeout=kill_after_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            return None
+
+
+def killed_in_stage(out: Path, log: Path, stage: str, after_s: float) -> str:
+    """Run the demo until ``stage`` has begun, wait, kill it; returns what the kill fell into."""
+    process = start(out, log)
+    while not list((out / stage).glob("*.json")):
+        if process.poll() is not None:
+            sys.exit(f"the demo ended with {process.returncode} before {stage}; see {log}")
+        time.sleep(0.002)
+    time.sleep(after_s)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    unfinished = sorted(path.parent.name for path in out.glob("*/started.json"))
+    return ", ".join(unfinished) or "between stages"
 
 
 def outputs(folder: Path) -> dict[str, str]:
-    """SHA-256 of every output of every finished stage but the report, which shows times."""
+    """SHA-256 of every output of every finished stage but the report, which shows times.
+
+    Of the training log the speed is left out, of the resolved configuration the data's path.
+    """
     found = {}
     for manifest in sorted(folder.glob("*/manifest.json")):
         if manifest.parent.name != "report":
             for name, digest in json.loads(manifest.read_text())["outputs"].items():
                 found[f"{manifest.parent.name}/{name}"] = digest
+    log = (folder / "model" / "train_log.jsonl").read_text().splitlines()
+    lines = [{k: v for k, v in json.loads(x).items() if k != "tokens_per_s"} for x in log]
+    found["model/train_log.jsonl"] = _digest(json.dumps(lines))
+    config = (folder / "model" / "config.toml").read_text().splitlines()
+    found["model/config.toml"] = _digest("\n".join(x for x in config if not x.startswith("path")))
     return found
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def main() -> None:
@@ -63,27 +86,33 @@ def main() -> None:
     log = options.folder / "log.txt"
 
     began = time.monotonic()
-    code = demo(options.folder / "whole", log)
+    code = start(options.folder / "whole", log).wait()
     whole_s = time.monotonic() - began
     if code != 0:
         sys.exit(f"the uninterrupted demo failed with exit code {code}; see {log}")
+    seconds = {
+        path.parent.name: json.loads(path.read_text())["seconds"]
+        for path in (options.folder / "whole").glob("*/manifest.json")
+    }
 
-    # Each life of the demo is a random share of a fair part of the whole, so that the kills fall
-    # all along it although an earlier life's work is kept.
+    # Four kills in training, which takes most of the time, the others in stages drawn at random,
+    # each after a random share of what that stage took.
+    order = [step.arguments[-1].rpartition("/")[2] for step in steps(Path("out"))]
     draw = random.Random(options.seed)
-    lives = [draw.uniform(0.2, 1.0) * whole_s / options.kills * 1.3 for _ in range(options.kills)]
-    killed_in = []
-    for life in lives:
-        if demo(options.folder / "killed", log, kill_after_s=life + 3.0) is None:
-            started = sorted((options.folder / "killed").glob("*/started.json"))
-            killed_in.append(started[0].parent.name if started else "between stages")
-    code = demo(options.folder / "killed", log)
+    others = draw.sample([name for name in order if name != "model"], options.kills - 4)
+    plan = sorted([*others, *["model"] * 4], key=order.index)
+    killed_in = [
+        killed_in_stage(options.folder / "killed", log, stage, draw.random() * seconds[stage])
+        for stage in plan
+    ]
+    code = start(options.folder / "killed", log).wait()
     whole, killed = outputs(options.folder / "whole"), outputs(options.folder / "killed")
     differing = sorted(n for n in whole.keys() | killed.keys() if whole.get(n) != killed.get(n))
     result = {
         **stamp(),
         "demo_s": round(whole_s, 1),
         "kills": len(killed_in),
+        "aimed_at": plan,
         "killed_in": killed_in,
         "final_exit_code": code,
         "outputs_compared": len(whole),

@@ -17,6 +17,8 @@ from meadowlark.dataset import Run, open_run, read
 from meadowlark.records import Record
 
 LABELS = ("type", "view", "difficulty", "topic")
+TRACES = ("request", "original_id")
+"""Tags that say where a row came from, not what it is."""
 """The tags that are shown first; others follow in the order of their names."""
 MOST_VALUES = 10_000
 """A tag with more values than this names rows rather than sorting them, and is left out."""
@@ -85,11 +87,11 @@ def data_names(data: Sequence[Path]) -> list[str]:
 
 
 def _labels(tags: Iterable[Mapping[str, str]]) -> dict[str, dict[str, int]]:
-    """For each tag how many rows have each of its values."""
+    """For each tag how many rows have each of its values; tags that trace a row are left out."""
     found: dict[str, Counter[str]] = {}
     for one in tags:
         for name, value in one.items():
-            if value:
+            if value and name not in TRACES and not name.endswith("_original"):
                 found.setdefault(name, Counter())[value] += 1
     order = [name for name in LABELS if name in found]
     order += sorted(found.keys() - set(LABELS))
