@@ -2,8 +2,8 @@
 and weights as an uninterrupted one.
 
 Runs the demo once without interruption and once with ten kills at random moments of training and of
-stages drawn at random, then compares the SHA-256 of every output of every stage. The uninterrupted run's time is the demo's
-published time. Writes ``results/demo_killed.json``.
+stages drawn at random, then compares the SHA-256 of every output of every stage. The uninterrupted
+run's time is the demo's published time. Writes ``results/demo_killed.json``.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ def killed_in_stage(out: Path, log: Path, stage: str, after_s: float) -> str:
             sys.exit(f"the demo ended with {process.returncode} before {stage}; see {log}")
         time.sleep(0.002)
     time.sleep(after_s)
+    if process.poll() is not None:
+        sys.exit(f"the demo ended with {process.returncode} before it was killed in {stage}")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     unfinished = sorted(path.parent.name for path in out.glob("*/started.json"))
@@ -96,13 +98,18 @@ def main() -> None:
     }
 
     # Four kills in training, which takes most of the time, the others in stages drawn at random,
-    # each after a random share of what that stage took.
+    # each after a random share of what that stage took (shared by the kills that fall into it).
     order = [step.arguments[-1].rpartition("/")[2] for step in steps(Path("out"))]
     draw = random.Random(options.seed)
     others = draw.sample([name for name in order if name != "model"], options.kills - 4)
     plan = sorted([*others, *["model"] * 4], key=order.index)
     killed_in = [
-        killed_in_stage(options.folder / "killed", log, stage, draw.random() * seconds[stage])
+        killed_in_stage(
+            options.folder / "killed",
+            log,
+            stage,
+            draw.random() * seconds[stage] / plan.count(stage),
+        )
         for stage in plan
     ]
     code = start(options.folder / "killed", log).wait()
