@@ -1,5 +1,9 @@
 """The command line as a whole: help one can learn from, and how mistakes end."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from meadowlark.cli import VERBS, app, run
@@ -46,3 +50,17 @@ def test_a_users_mistake_is_one_message_without_a_traceback(
     error = capsys.readouterr().err
     assert "no such file or folder: /nowhere/at/all" in error
     assert "Traceback" not in error
+
+
+def test_a_missing_optional_package_is_named_with_its_command(tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text('[model]\nbase = "x"\n[data]\npath = "y"\n[optimiser]\nlearning_rate = 1\n')
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from meadowlark.cli import run\n"
+        f"sys.exit(run(['train', {str(config)!r}, '--out', {str(tmp_path / 'out')!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "this needs torch; to install: " in done.stderr
+    assert "Traceback" not in done.stderr

@@ -62,6 +62,18 @@ def _root(
     pass
 
 
+def _missing(module: str) -> str:
+    """What to install for a module of an optional package; empty for any other."""
+    from meadowlark.cli.doctor import requirements
+
+    package = module.partition(".")[0]
+    for extra, packages in requirements().items():
+        if extra and package in packages:
+            wanted = shlex.join(packages.values())
+            return f"this needs {package}; to install: {sys.executable} -m pip install {wanted}"
+    return ""
+
+
 def _guard(verb: Callable[..., Any]) -> Callable[..., Any]:
     """A verb whose expected failures end in one message and an exit code."""
 
@@ -71,6 +83,12 @@ def _guard(verb: Callable[..., Any]) -> Callable[..., Any]:
             code = verb(*args, **options)
         except UserError as error:
             print(f"meadowlark: {error}", file=sys.stderr)
+            code = 2
+        except ModuleNotFoundError as error:
+            message = _missing(error.name or "")
+            if not message:
+                raise
+            print(f"meadowlark: {message}", file=sys.stderr)
             code = 2
         except MeadowlarkError as error:
             print(f"meadowlark: {error}", file=sys.stderr)

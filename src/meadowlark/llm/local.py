@@ -40,13 +40,9 @@ def open_local(
 
     ``context_length`` lowers the checkpoint's own bound on prompt and answer together.
     """
-    try:
-        import torch
-        import transformers
-    except ImportError:
-        raise UserError(
-            f"hf:{reference} needs torch and transformers: pip install 'meadowlark[train]'"
-        ) from None
+    import torch
+    import transformers
+
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
     prompter = open_prompter(reference, template)
@@ -71,10 +67,8 @@ def open_local(
 
 def _with_adapter(model: Any, adapter: str) -> Any:
     """The model with LoRA layers put in; not merged, so that half precision loses nothing."""
-    try:
-        import peft
-    except ImportError:
-        raise UserError(f"{adapter} is an adapter: pip install 'meadowlark[train]'") from None
+    import peft
+
     folder = Path(adapter)
     if folder.is_dir() and not (folder / "adapter_model.safetensors").exists():
         raise UserError(
