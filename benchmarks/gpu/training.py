@@ -44,7 +44,7 @@ def rows(count: int, vocabulary: int, longest: int, seed: int = 0) -> list[Examp
         Example(
             id=str(number),
             input_ids=rng.integers(3, vocabulary, length).astype(np.int32),
-            first_supervised=int(length) // 2,
+            spans=((int(length) // 2, int(length)),),
             response_bytes=2 * int(length),
         )
         for number, length in enumerate(lengths)

@@ -48,7 +48,7 @@ def chain(seed: int, rows: int) -> list[Example]:
             usual = (tokens[-1] * 3 + 1) % 10
             others = [token for token in range(10) if token != usual]
             tokens.append(usual if draw.random() < 0.9 else int(draw.choice(others)))
-        made.append(Example(str(row), np.array(tokens, dtype=np.int32), 1, 40))
+        made.append(Example(str(row), np.array(tokens, dtype=np.int32), ((1, len(tokens)),), 40))
     return made
 
 

@@ -113,7 +113,7 @@ def test_attention_equals_one_masked_call(dtype: torch.dtype) -> None:
     lengths = [3, 1, 7, 5]
     ids = [0] * 3 + [1] + [2] * 7 + [3] * 5
     batch = lay_out(
-        [Example("", torch.arange(n, dtype=torch.int32).numpy(), n - 1 or 1, 1) for n in lengths]
+        [Example("", torch.arange(n, dtype=torch.int32).numpy(), ((n - 1, n),), 1) for n in lengths]
     )
     query = torch.randn(1, 4, 16, 8)
     key, value = torch.randn(2, 1, 2, 16, 8)

@@ -71,10 +71,10 @@ def _transitions(examples: Sequence[Example], *, prompts: bool) -> tuple[Ids, Id
     previous = []
     following = []
     for example in examples:
-        first = 1 if prompts else example.first_supervised
         ids = example.input_ids.astype(np.int64)
-        previous.append(ids[first - 1 : -1])
-        following.append(ids[first:])
+        positions = np.arange(1, len(ids)) if prompts else example.positions()
+        previous.append(ids[positions - 1])
+        following.append(ids[positions])
     empty = [np.zeros(0, dtype=np.int64)]
     return np.concatenate(previous or empty), np.concatenate(following or empty)
 

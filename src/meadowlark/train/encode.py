@@ -1,4 +1,4 @@
-"""A record becomes token ids of which the last part is supervised; what cannot is rejected.
+"""A record becomes token ids, some spans of which are supervised; what cannot is rejected.
 
 The prompt's ids are those a server makes (the chat template, tokenised without further special
 tokens), the response's are those that would have to be generated after them, and the end token is
@@ -26,26 +26,42 @@ BATCH = 512
 NO_OUTPUT = "no output to learn from"
 SPECIAL = "contains a special token"
 TURNS = "turns do not alternate"
+REWRITTEN = "the template rewrites earlier turns"
 TOO_LONG = "longer than max_length"
+CONTEXT_SHARE = 4
+"""A later piece of a split response is read behind a quarter of the room of what came before."""
+
+LossOn = Literal["response", "answers", "all"]
+TooLong = Literal["reject", "cut_input", "split"]
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One encoded row.
+    """One encoded row, or one piece of a row that was split.
 
-    Tokens from ``first_supervised`` (at least 1) to the end are learned. ``response_bytes`` counts
-    the UTF-8 bytes of the answer's text, the end token not included.
+    ``spans`` are the half-open ranges of positions whose tokens are learned, ascending, apart, and
+    none of them holding position 0, which nothing predicts. ``response_bytes`` counts the UTF-8
+    bytes of the text learned as answers, end tokens not included.
     """
 
     id: str
     input_ids: npt.NDArray[np.int32]
-    first_supervised: int
+    spans: tuple[tuple[int, int], ...]
     response_bytes: int
 
     @property
     def supervised(self) -> int:
         """How many tokens are learned."""
-        return len(self.input_ids) - self.first_supervised
+        return sum(end - start for start, end in self.spans)
+
+    @property
+    def first_supervised(self) -> int:
+        """The position of the first learned token."""
+        return self.spans[0][0]
+
+    def positions(self) -> npt.NDArray[np.int64]:
+        """The positions of the learned tokens, ascending."""
+        return np.concatenate([np.arange(start, end) for start, end in self.spans])
 
 
 class Encoder:
@@ -56,8 +72,8 @@ class Encoder:
         tokenizer: Any,
         *,
         max_length: int,
-        too_long: Literal["reject", "cut_input"] = "reject",
-        loss_on: Literal["response", "all"] = "response",
+        too_long: TooLong = "reject",
+        loss_on: LossOn = "response",
     ) -> None:
         if not tokenizer.chat_template:
             raise UserError("this tokenizer has no chat template; set data.template in the config")
@@ -141,11 +157,12 @@ class Encoder:
         else:
             response = self._continuation(texts, prompt)
         response = _until_end(response, self.tokenizer.eos_token_id)
+        ids = prompt + response
         first = len(prompt) if self.loss_on == "response" else 1
         return Example(
             record.id,
-            np.array(prompt + response, dtype=np.int32),
-            first,
+            np.array(ids, dtype=np.int32),
+            ((first, len(ids)),),
             len(record.output.encode("utf-8", "surrogatepass")),
         )
 

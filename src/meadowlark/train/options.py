@@ -49,16 +49,20 @@ class FromScratchOptions(Options):
 
 
 class ModelOptions(Options):
-    """[model]: a LLaMA-family ``base`` (folder or hub id), or ``from_scratch``.
+    """[model]: a decoder-only ``base`` (folder or hub id), or ``from_scratch``.
 
     ``dtype`` is what the weights are held in. Full fine-tuning keeps float32 master weights (the
     arithmetic's precision is ``run.precision``); bfloat16 makes it pure bfloat16; with LoRA it is
-    the frozen base's.
+    the frozen base's. ``quantise`` holds the frozen base's linear layers in 8 bits (LLM.int8) or
+    4 (NF4, its constants quantised once more), ``dtype`` being what the rest is held in.
+    ``added_tokens`` are new special tokens; the embeddings and the head grow by them.
     """
 
     base: str | None = None
     from_scratch: FromScratchOptions | None = None
     dtype: Dtype = "float32"
+    quantise: Literal["int8", "nf4"] | None = None
+    added_tokens: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _one_origin(self) -> ModelOptions:
@@ -71,20 +75,27 @@ class DataOptions(Options):
     """[data]: ``path`` is a folder that ``mix`` made (rows.parquet, validation.parquet) or a file.
 
     ``max_length`` counts the tokens of a whole row. ``too_long`` says what happens beyond it:
-    the row is rejected, or its input is shortened; a response is never cut. ``template`` is needed
-    where the base's tokenizer brings none, and replaces the one it brings.
+    the row is rejected, or its input is shortened (a response is never cut), or the response is
+    learned in pieces, each behind the same prompt (``split``). ``loss_on`` is the last response,
+    every answer of a conversation, or all tokens. ``template`` is needed where the base's
+    tokenizer brings none, and replaces the one it brings. ``workers`` 0 encodes with all cores.
     """
 
     path: Path
     validation: Path | None = None
     template: str | None = None
     max_length: Annotated[int, Field(ge=8)] = 512
-    too_long: Literal["reject", "cut_input"] = "reject"
-    loss_on: Literal["response", "all"] = "response"
+    too_long: Literal["reject", "cut_input", "split"] = "reject"
+    loss_on: Literal["response", "answers", "all"] = "response"
+    workers: Annotated[int, Field(ge=0)] = 0
 
 
 class LoraOptions(Options):
-    """[lora]: low-rank adapters on ``targets``; everything else is frozen."""
+    """[lora]: low-rank adapters on ``targets``; everything else is frozen.
+
+    ``targets`` are names of linear layers, or ``["all"]`` for every one but the head.
+    ``embeddings`` trains the embeddings and the head in full besides, as added tokens need.
+    """
 
     rank: Positive = 8
     alpha: Positive = 16
@@ -92,16 +103,19 @@ class LoraOptions(Options):
     targets: tuple[str, ...] = ("q_proj", "v_proj")
     rslora: bool = False
     dora: bool = False
+    embeddings: bool = False
 
 
 class OptimiserOptions(Options):
     """[optimiser]: AdamW. A step averages over the supervised tokens of ``batch_rows`` rows.
 
-    ``batch_tokens`` fills a step with rows up to that many tokens instead. ``warmup`` is a number
+    ``name`` is AdamW with its state in float32 or in 8 bits, ``paged`` letting it move to the
+    host's memory when the GPU's is full (bitsandbytes). ``batch_tokens`` fills a step with rows up to that many tokens instead. ``warmup`` is a number
     of steps (an integer) or a fraction of all steps. Training ends after ``epochs``, or after
     ``max_steps`` where that comes first.
     """
 
+    name: Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0)]
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: Annotated[int, Field(ge=0)] | Fraction = 0.03
@@ -117,13 +131,22 @@ class OptimiserOptions(Options):
 
 
 class RunOptions(Options):
-    """[run]: how, not what. Only ``seed``, ``precision`` and ``threads`` can change the weights.
+    """[run]: how, not what.
 
     ``tokens_per_forward`` bounds what one forward pass holds (memory); rows of one step are packed
     into as few passes as fit. ``precision`` is the arithmetic's: auto is bfloat16 autocast on a
-    GPU, float32 on a CPU. ``threads`` 0 leaves the number to PyTorch. ``evaluate_every_steps`` 0
-    evaluates before and after training only. ``stop_below_bigram`` ends training at the first
-    evaluation with fewer bits a byte than a bigram model of the same rows.
+    GPU, float32 on a CPU. ``gradient_checkpointing`` recomputes every layer's activations, or so
+    many layers'. ``kernels`` liger takes Liger's fused ones (a GPU). ``compile`` compiles the
+    layers, every pass being filled up to ``tokens_per_forward``. ``parallel`` is what several
+    processes do: each holds a shard of the model (FSDP2), or all of it (DDP). ``threads`` 0 leaves
+    the number to PyTorch.
+
+    ``evaluate_every_steps`` 0 evaluates before and after training only. ``stop_below_bigram`` ends
+    training at the first evaluation with fewer bits a byte than a bigram model of the same rows,
+    ``patience`` after so many evaluations without a new best (0: never). ``keep_best`` makes the
+    weights of the best evaluation the result. ``sample_every_steps`` answers the first
+    ``samples`` validation prompts with up to ``sample_tokens`` tokens, into ``samples.jsonl``.
+    ``report_to`` names trackers; ``train_log.jsonl`` is always written.
     """
 
     seed: int = 42
@@ -131,11 +154,20 @@ class RunOptions(Options):
     threads: Annotated[int, Field(ge=0)] = 0
     packing: bool = True
     tokens_per_forward: Positive | None = None
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | Positive = False
+    kernels: Literal["torch", "liger"] = "torch"
+    compile: bool = False
+    parallel: Literal["fsdp", "ddp"] = "fsdp"
     save_every_steps: Positive = 200
     evaluate_every_steps: Annotated[int, Field(ge=0)] = 0
     stop_below_bigram: bool = False
+    patience: Annotated[int, Field(ge=0)] = 0
+    keep_best: bool = False
+    sample_every_steps: Annotated[int, Field(ge=0)] = 0
+    samples: Positive = 3
+    sample_tokens: Positive = 64
     log_every_steps: Positive = 1
+    report_to: tuple[Literal["tensorboard", "wandb"], ...] = ()
 
 
 class TrainOptions(Options):
@@ -160,8 +192,20 @@ class TrainOptions(Options):
                     f"data.max_length {self.data.max_length} is above "
                     f"model.from_scratch.context {scratch.context}"
                 )
-        if self.run.stop_below_bigram and not self.run.evaluate_every_steps:
-            raise ValueError("run.stop_below_bigram needs run.evaluate_every_steps above 0")
+        for name in ("stop_below_bigram", "patience", "keep_best"):
+            if getattr(self.run, name) and not self.run.evaluate_every_steps:
+                raise ValueError(f"run.{name} needs run.evaluate_every_steps above 0")
+        if self.model.quantise and self.lora is None:
+            raise ValueError(
+                f"model.quantise '{self.model.quantise}' holds frozen weights only: add [lora]"
+            )
+        if self.model.added_tokens and scratch is not None:
+            raise ValueError("model.added_tokens needs model.base")
+        if self.model.added_tokens and self.lora is not None and not self.lora.embeddings:
+            raise ValueError(
+                "model.added_tokens with [lora] needs lora.embeddings = true: the new tokens' "
+                "embeddings are random until they are trained"
+            )
         if self.model.dtype == "float16" and self.lora is None:
             raise ValueError(
                 "model.dtype 'float16' cannot be fully fine-tuned (its gradients underflow); use "
@@ -186,6 +230,11 @@ class TrainOptions(Options):
             "run.save_every_steps",
             "run.seed",
             "run.log_every_steps",
+            "run.report_to",
+            "run.sample_every_steps",
+            "run.samples",
+            "run.sample_tokens",
+            "data.workers",
         }
         flat = flatten(self.model_dump(mode="json"))
         return {key: value for key, value in flat.items() if key not in neutral}

@@ -126,7 +126,7 @@ def lay_out(examples: Sequence[Example], device: torch.device | str = "cpu") -> 
     positions = np.concatenate([np.arange(length) for length in lengths])
     supervised = np.concatenate(
         [
-            np.arange(end - length + example.first_supervised, end)
+            end - length + example.positions()
             for example, length, end in zip(examples, lengths, ends, strict=True)
         ]
     )
