@@ -13,3 +13,9 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("MEADOWLARK_DATA names no folder of real data")
     return Path(folder)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Encoded rows of tests go to a folder of their own, also in the processes they start."""
+    os.environ["MEADOWLARK_CACHE"] = str(tmp_path_factory.mktemp("cache"))

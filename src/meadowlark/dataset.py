@@ -16,9 +16,10 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,16 +182,70 @@ def read(path: Path, kind: type[Row], limit: int | None = None) -> tuple[list[Ro
     return rows, rejected
 
 
+def read_batches(
+    path: Path, kind: type[Row], size: int, limit: int | None = None
+) -> Iterator[tuple[pa.Table, list[Rejected]]]:
+    """The rows of :func:`read` as Arrow tables of at most ``size`` rows, and what was unusable.
+
+    A parquet file, or a folder of its parts, is never held whole; nor is JSON lines or CSV.
+    """
+    file = rows_path(path, kind)
+    left = limit if limit is not None else sys.maxsize
+    if file.suffix == ".parquet" or file.is_dir():
+        for part in sorted(file.glob("*.parquet")) if file.is_dir() else [file]:
+            with _parquet(part, kind) as source:
+                for batch in source.iter_batches(size):
+                    table = pa.Table.from_batches([batch]).slice(0, left)
+                    left -= table.num_rows
+                    yield table, []
+                    if not left:
+                        return
+        return
+    rows: list[Row] = []
+    rejected: list[Rejected] = []
+    for number, raw in enumerate(raw_rows(file), start=1):
+        if not left:
+            break
+        made = parse_row(raw, kind, number)
+        if isinstance(made, Rejected):
+            rejected.append(made)
+        else:
+            rows.append(made)
+            left -= 1
+        if len(rows) + len(rejected) >= size:
+            yield to_table(rows, kind), rejected
+            rows, rejected = [], []
+    if rows or rejected:
+        yield to_table(rows, kind), rejected
+
+
+def count_rows(path: Path, kind: type[Any], limit: int | None = None) -> int | None:
+    """How many rows :func:`read_batches` gives, where that is known without reading them."""
+    file = rows_path(path, kind)
+    if file.suffix != ".parquet" and not file.is_dir():
+        return None
+    parts = file.glob("*.parquet") if file.is_dir() else [file]
+    total = sum(_parquet(part, kind).metadata.num_rows for part in parts)
+    return total if limit is None else min(total, limit)
+
+
+def _parquet(file: Path, kind: type[Any]) -> pq.ParquetFile:
+    """A parquet file of one noun, opened and checked against its schema."""
+    try:
+        source = pq.ParquetFile(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{file} is not a readable parquet file: {error}") from None
+    missing = [name for name in _required(kind) if name not in source.schema_arrow.names]
+    if missing:
+        raise UserError(f"{file} lacks the column(s) {', '.join(missing)} of a {kind.__name__}")
+    return source
+
+
 def read_table(path: Path, kind: type[Any], limit: int | None = None) -> pa.Table:
     """An Arrow table of one noun from a folder or parquet file, checked against its schema."""
     file = rows_path(path, kind)
-    try:
-        table = pq.read_table(file)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{file} is not a readable parquet file: {error}") from None
-    missing = [name for name in _required(kind) if name not in table.column_names]
-    if missing:
-        raise UserError(f"{file} lacks the column(s) {', '.join(missing)} of a {kind.__name__}")
+    parts = sorted(file.glob("*.parquet")) if file.is_dir() else [file]
+    table = pa.concat_tables(_parquet(part, kind).read() for part in parts)
     return table if limit is None else table.slice(0, limit)
 
 

@@ -1,5 +1,6 @@
 """What is learned and what is context, token for token."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,15 @@ from meadowlark.dataset import read
 from meadowlark.errors import UserError
 from meadowlark.records import Record, Turn
 from meadowlark.templates import TEMPLATES, messages
-from meadowlark.train.encode import NO_OUTPUT, SPECIAL, TOO_LONG, TURNS, Encoder
+from meadowlark.train.encode import (
+    NO_OUTPUT,
+    REWRITTEN,
+    SPECIAL,
+    TOO_LONG,
+    TURNS,
+    UNCLOSED,
+    Encoder,
+)
 
 
 def encode(tokenizer: Any, *rows: Record, **options: Any) -> tuple[list[Any], list[Any]]:
@@ -104,6 +113,94 @@ def test_a_response_that_leaves_no_room_is_rejected_even_when_inputs_may_be_cut(
     examples, rejected = encode(tokenizer, row, max_length=200, too_long="cut_input")
     assert not examples
     assert rejected[0].reason == TOO_LONG
+
+
+CHAT = Record(
+    "And the liver?",
+    "Seen from below.",
+    "The liver makes bile.",
+    (
+        Turn("system", "Answer briefly."),
+        Turn("user", "What does the heart do?"),
+        Turn("assistant", "It pumps."),
+        Turn("user", "Why?"),
+        Turn("assistant", "To move blood."),
+    ),
+)
+
+
+def test_every_answer_of_a_conversation_can_be_learned_each_with_its_end(tokenizer: Any) -> None:
+    (example,), _ = encode(tokenizer, CHAT, loss_on="answers")
+    (last,), _ = encode(tokenizer, CHAT)
+    assert example.input_ids.tolist() == last.input_ids.tolist()
+    learned = [tokenizer.decode(example.input_ids[a:b].tolist()) for a, b in example.spans]
+    end = tokenizer.eos_token
+    answers = ["It pumps.", "To move blood.", "The liver makes bile."]
+    assert learned == [answer + end for answer in answers]
+    assert example.spans[-1:] == last.spans
+    assert example.response_bytes == sum(map(len, answers))
+    assert example.positions().tolist() == [p for a, b in example.spans for p in range(a, b)]
+
+
+def test_a_template_that_hides_or_never_ends_earlier_answers_is_refused_for_them(
+    tokenizer: Any,
+) -> None:
+    import copy
+
+    hiding, open_ended = copy.deepcopy(tokenizer), copy.deepcopy(tokenizer)
+    hiding.chat_template = (
+        "{% for m in messages %}{{ m.role }}:"
+        "{% if m.role == 'user' or loop.last %}{{ m.content }}{% endif %}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+    open_ended.chat_template = hiding.chat_template.replace(
+        "{% if m.role == 'user' or loop.last %}", "{% if true %}"
+    )
+    for tokens, reason in ((hiding, UNCLOSED), (open_ended, UNCLOSED)):
+        _, (bad,) = encode(tokens, CHAT, loss_on="answers")
+        assert bad.reason == reason
+        assert len(encode(tokens, CHAT)[0]) == 1
+    rewriting = copy.deepcopy(tokenizer)
+    rewriting.chat_template = "{{ messages | length }}" + tokenizer.chat_template
+    _, (bad,) = encode(rewriting, CHAT, loss_on="answers")
+    assert bad.reason == REWRITTEN
+
+
+@pytest.mark.parametrize("loss_on", ["response", "all", "answers"])
+def test_a_split_response_is_learned_in_pieces_each_token_once(
+    tokenizer: Any, loss_on: str
+) -> None:
+    row = replace(CHAT, output="First wash your hands, then wait: é 37.5 °C. " * 30, id="")
+    short = Record("What is fever?", output="A high temperature.")
+    (whole, _), _ = encode(tokenizer, row, short, loss_on=loss_on, max_length=9999)
+    encoder = Encoder(tokenizer, max_length=300, too_long="split", loss_on=loss_on)  # type: ignore[arg-type]
+    pieces, rejected = encoder.encode([row, short])
+    assert not rejected
+    assert encoder.split == 1
+    *pieces, last = pieces
+    assert last.id == short.id
+    assert len(pieces) > 3
+    assert all(piece.id == row.id and len(piece.input_ids) <= 300 for piece in pieces)
+    learned = [token for p in pieces for token in p.input_ids[p.positions()].tolist()]
+    assert learned == whole.input_ids[whole.positions()].tolist()
+    assert sum(piece.response_bytes for piece in pieces) == whole.response_bytes
+    (turns,), _ = encode(tokenizer, row, max_length=9999)
+    prompt = turns.input_ids[: turns.first_supervised].tolist()
+    for before, piece in itertools.pairwise(pieces):
+        ids, first = piece.input_ids.tolist(), piece.first_supervised
+        assert ids[: len(prompt)] == prompt
+        context = ids[len(prompt) : first]
+        assert len(context) == (300 - len(prompt)) // 4
+        assert before.input_ids.tolist()[-len(context) :] == context
+    ends = [piece.input_ids[-1] == tokenizer.eos_token_id for piece in pieces]
+    assert ends == [False] * (len(pieces) - 1) + [True]
+
+
+def test_a_prompt_that_leaves_no_room_cannot_be_split(tokenizer: Any) -> None:
+    row = Record("What should I do? " * 60, output="Wait and see. " * 60)
+    examples, rejected = encode(tokenizer, row, max_length=120, too_long="split")
+    assert not examples
+    assert (rejected[0].reason, "leaves no room" in rejected[0].detail) == (TOO_LONG, True)
 
 
 def test_a_token_across_the_prompts_end_is_never_learned() -> None:

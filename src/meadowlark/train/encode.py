@@ -18,15 +18,14 @@ import numpy.typing as npt
 from jinja2 import TemplateError
 
 from meadowlark.errors import UserError
-from meadowlark.progress import Progress
 from meadowlark.records import Record, Rejected
 from meadowlark.templates import messages
 
-BATCH = 512
 NO_OUTPUT = "no output to learn from"
 SPECIAL = "contains a special token"
 TURNS = "turns do not alternate"
 REWRITTEN = "the template rewrites earlier turns"
+UNCLOSED = "the template closes an earlier answer without the end token"
 TOO_LONG = "longer than max_length"
 CONTEXT_SHARE = 4
 """A later piece of a split response is read behind a quarter of the room of what came before."""
@@ -65,7 +64,10 @@ class Example:
 
 
 class Encoder:
-    """Encodes records with one tokenizer; ``cut`` counts the inputs it shortened."""
+    """Encodes records with one tokenizer.
+
+    ``cut`` counts the inputs it shortened, ``split`` the rows it made several pieces of.
+    """
 
     def __init__(
         self,
@@ -81,41 +83,35 @@ class Encoder:
             raise UserError("this tokenizer has no end-of-text token, so no answer could ever end")
         self.tokenizer = tokenizer
         self.max_length, self.too_long, self.loss_on = max_length, too_long, loss_on
-        self.cut = 0
+        self.cut = self.split = 0
         self._special = special_tokens(tokenizer)
 
-    def encode(
-        self, records: Sequence[Record], label: str = "encode"
-    ) -> tuple[list[Example], list[Rejected]]:
+    def encode(self, records: Sequence[Record]) -> tuple[list[Example], list[Rejected]]:
         """Encode in order; rows that cannot be used come back with the reason."""
         examples: list[Example] = []
         rejected: list[Rejected] = []
-        with Progress(label, len(records)) as progress:
-            for start in range(0, len(records), BATCH):
-                batch = records[start : start + BATCH]
-                for made in self._batch(batch):
-                    (examples if isinstance(made, Example) else rejected).append(made)  # type: ignore[arg-type]
-                progress.advance(len(batch))
-        return examples, rejected
-
-    def _batch(self, records: Sequence[Record]) -> list[Example | Rejected]:
-        made: list[Example | Rejected] = []
         rendered = [self._render(record) for record in records]
         usable = [texts for texts in rendered if not isinstance(texts, Rejected)]
         ids = iter(self._ids([text for texts in usable for text in texts]))
         for record, texts in zip(records, rendered, strict=True):
-            if isinstance(texts, Rejected):
-                made.append(texts)
-                continue
-            example = self._example(record, texts, next(ids), next(ids))
-            if len(example.input_ids) > self.max_length:
-                made.append(self._too_long(record, example))
-            else:
-                made.append(example)
-        return made
+            made: Example | Rejected = (
+                texts
+                if isinstance(texts, Rejected)
+                else self._example(record, texts, [next(ids) for _ in texts])
+            )
+            pieces: Sequence[Example | Rejected] = [made]
+            if isinstance(made, Example) and len(made.input_ids) > self.max_length:
+                pieces = self._too_long(record, made)
+            for piece in pieces:
+                if isinstance(piece, Example):
+                    examples.append(piece)
+                else:
+                    rejected.append(piece)
+        return examples, rejected
 
-    def _render(self, record: Record) -> tuple[str, str] | Rejected:
-        """The prompt's text and the whole text, which ends with the answer's end token."""
+    def _render(self, record: Record) -> list[str] | Rejected:
+        """The prompt's text, the whole text, which ends with the answer's end token, and, where
+        earlier answers are learned too, the text before each of them."""
         if not record.output.strip():
             return Rejected(record, NO_OUTPUT)
         texts = [record.instruction, record.input, record.output, *(t[1] for t in record.history)]
@@ -127,13 +123,20 @@ class Encoder:
         try:
             prompt = self._apply(turns[:-1], prompt=True)
             whole = self._apply(turns, prompt=False)
+            before = [
+                self._apply(turns[:place], prompt=True)
+                for place, turn in enumerate(turns[:-1])
+                if turn["role"] == "assistant" and self.loss_on == "answers"
+            ]
         except (TemplateError, ValueError) as error:
             return Rejected(record, TURNS, str(error))
+        if not all(prompt.startswith(text) for text in before):
+            return Rejected(record, REWRITTEN)
         if not whole.startswith(prompt):
             # Some templates rewrite earlier turns once an answer follows; what a server would
             # have sent before the answer counts.
             whole = prompt + record.output + self.tokenizer.eos_token
-        return prompt, whole
+        return [prompt, whole, *before]
 
     def _apply(self, turns: list[dict[str, Any]], *, prompt: bool) -> str:
         text: str = self.tokenizer.apply_chat_template(
@@ -150,23 +153,49 @@ class Encoder:
         return ids
 
     def _example(
-        self, record: Record, texts: tuple[str, str], prompt: list[int], whole: list[int]
-    ) -> Example:
+        self, record: Record, texts: list[str], encoded: list[list[int]]
+    ) -> Example | Rejected:
+        prompt, whole, *before = encoded
         if whole[: len(prompt)] == prompt:
             response = whole[len(prompt) :]
         else:
             response = self._continuation(texts, prompt)
         response = _until_end(response, self.tokenizer.eos_token_id)
         ids = prompt + response
-        first = len(prompt) if self.loss_on == "response" else 1
+        spans = [(1 if self.loss_on == "all" else len(prompt), len(ids))]
+        answers = [record.output]
+        if before:
+            earlier = self._earlier_answers(prompt, before)
+            if earlier is None:
+                return Rejected(record, UNCLOSED)
+            spans = [*earlier, *spans]
+            answers += [turn.content for turn in record.history if turn.role == "assistant"]
         return Example(
             record.id,
             np.array(ids, dtype=np.int32),
-            ((first, len(ids)),),
-            len(record.output.encode("utf-8", "surrogatepass")),
+            tuple(spans),
+            sum(len(answer.encode("utf-8", "surrogatepass")) for answer in answers),
         )
 
-    def _continuation(self, texts: tuple[str, str], prompt: list[int]) -> list[int]:
+    def _earlier_answers(
+        self, prompt: list[int], before: list[list[int]]
+    ) -> list[tuple[int, int]] | None:
+        """The spans of earlier answers in the prompt, each with its end token; None without one.
+
+        A token across an answer's first border, as the whole prompt is tokenised, is not learned.
+        """
+        spans = []
+        starts = []
+        for ids in before:
+            same = _common_prefix(ids, prompt)
+            starts.append(same if same == len(ids) else same + 1)
+        for start, bound in zip(starts, [*starts[1:], len(prompt)], strict=True):
+            if self.tokenizer.eos_token_id not in prompt[start:bound]:
+                return None
+            spans.append((start, prompt.index(self.tokenizer.eos_token_id, start) + 1))
+        return spans
+
+    def _continuation(self, texts: list[str], prompt: list[int]) -> list[int]:
         """The response's ids where a token of the whole text would span the prompt's end.
 
         Encoded alone, SentencePiece puts a space before the text; encoded behind a line break it
@@ -179,10 +208,14 @@ class Encoder:
                 return candidate
         return alone
 
-    def _too_long(self, record: Record, example: Example) -> Example | Rejected:
+    def _too_long(self, record: Record, example: Example) -> Sequence[Example | Rejected]:
         detail = f"{len(example.input_ids)} tokens"
+        if self.too_long == "split":
+            pieces = self._pieces(record, example)
+            self.split += bool(pieces)
+            return pieces or [Rejected(record, TOO_LONG, f"{detail}, its prompt leaves no room")]
         if self.too_long == "reject" or not record.input:
-            return Rejected(record, TOO_LONG, detail)
+            return [Rejected(record, TOO_LONG, detail)]
         kept: Example | None = None
         low, high = 1, len(record.input) - 1  # characters kept; token counts grow with them
         while low <= high:
@@ -193,15 +226,60 @@ class Encoder:
             else:
                 high = middle - 1
         if kept is None:
-            return Rejected(record, TOO_LONG, f"{detail}, even without its input")
+            return [Rejected(record, TOO_LONG, f"{detail}, even without its input")]
         self.cut += 1
-        return kept
+        return [kept]
 
     def _one(self, record: Record) -> Example:
         texts = self._render(record)
         assert not isinstance(texts, Rejected), "a shortened row stays usable"
-        prompt, whole = self._ids(list(texts))
-        return self._example(record, texts, prompt, whole)
+        made = self._example(record, texts, self._ids(texts))
+        assert isinstance(made, Example), "a shortened row stays usable"
+        return made
+
+    def _pieces(self, record: Record, example: Example) -> list[Example]:
+        """The last response in pieces behind the same prompt; every token is learned just once.
+
+        A later piece is read behind a quarter of the room of what came before it. Only the last
+        one ends with the end token. Empty where the prompt leaves less room than that needs.
+        """
+        ids = example.input_ids
+        prompt = int(example.spans[-1][0]) if self.loss_on != "all" else self._prompt_length(record)
+        room = self.max_length - prompt
+        context = room // CONTEXT_SHARE
+        if context < 1:
+            return []
+        pieces: list[Example] = []
+        left = example.response_bytes
+        learned = prompt  # the first token not yet learned
+        while learned < len(ids):
+            start = learned - context if pieces else prompt
+            end = min(start + room, len(ids))
+            offset = prompt - start  # where a token of the response stands in this piece
+            spans: tuple[tuple[int, int], ...] = ((learned + offset, end + offset),)
+            if not pieces:
+                spans = (*example.spans[:-1], (example.spans[-1][0], end))
+            text = self.tokenizer.decode(ids[learned:end], skip_special_tokens=True)
+            size = left if end == len(ids) else min(len(text.encode()), left)
+            pieces.append(
+                Example(example.id, np.concatenate([ids[:prompt], ids[start:end]]), spans, size)
+            )
+            left -= size
+            learned = end
+        return pieces
+
+    def _prompt_length(self, record: Record) -> int:
+        texts = self._render(record)
+        assert not isinstance(texts, Rejected), "it was rendered before"
+        return len(self._ids(texts[:1])[0])
+
+
+def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many leading tokens two texts share."""
+    for place, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return place
+    return min(len(one), len(other))
 
 
 def _whole_words(text: str, characters: int) -> str:

@@ -110,9 +110,9 @@ class OptimiserOptions(Options):
     """[optimiser]: AdamW. A step averages over the supervised tokens of ``batch_rows`` rows.
 
     ``name`` is AdamW with its state in float32 or in 8 bits, ``paged`` letting it move to the
-    host's memory when the GPU's is full (bitsandbytes). ``batch_tokens`` fills a step with rows up to that many tokens instead. ``warmup`` is a number
-    of steps (an integer) or a fraction of all steps. Training ends after ``epochs``, or after
-    ``max_steps`` where that comes first.
+    host's memory when the GPU's is full (bitsandbytes). ``batch_tokens`` fills a step with rows up
+    to that many tokens instead. ``warmup`` is a number of steps (an integer) or a fraction of all
+    steps. Training ends after ``epochs``, or after ``max_steps`` where that comes first.
     """
 
     name: Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit"] = "adamw"
