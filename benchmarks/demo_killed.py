@@ -24,6 +24,7 @@ from _stamp import RESULTS as FOLDER
 from _stamp import stamp
 
 from meadowlark.demo import steps
+from meadowlark.train.log import MEASURED
 
 RESULTS = FOLDER / "demo_killed.json"
 
@@ -58,7 +59,7 @@ def killed_in_stage(out: Path, log: Path, stage: str, after_s: float) -> str:
 def outputs(folder: Path) -> dict[str, str]:
     """SHA-256 of every output of every finished stage but the report, which shows times.
 
-    Of the training log the speed is left out, of the resolved configuration the data's path.
+    Of the training log speed and memory are left out, of the resolved configuration the data's path.
     """
     found = {}
     for manifest in sorted(folder.glob("*/manifest.json")):
@@ -66,7 +67,7 @@ def outputs(folder: Path) -> dict[str, str]:
             for name, digest in json.loads(manifest.read_text())["outputs"].items():
                 found[f"{manifest.parent.name}/{name}"] = digest
     log = (folder / "model" / "train_log.jsonl").read_text().splitlines()
-    lines = [{k: v for k, v in json.loads(x).items() if k != "tokens_per_s"} for x in log]
+    lines = [{k: v for k, v in json.loads(x).items() if k not in MEASURED} for x in log]
     found["model/train_log.jsonl"] = _digest(json.dumps(lines))
     config = (folder / "model" / "config.toml").read_text().splitlines()
     found["model/config.toml"] = _digest("\n".join(x for x in config if not x.startswith("path")))

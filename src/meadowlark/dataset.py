@@ -225,7 +225,7 @@ def count_rows(path: Path, kind: type[Any], limit: int | None = None) -> int | N
     if file.suffix != ".parquet" and not file.is_dir():
         return None
     parts = file.glob("*.parquet") if file.is_dir() else [file]
-    total = sum(_parquet(part, kind).metadata.num_rows for part in parts)
+    total = sum(int(_parquet(part, kind).metadata.num_rows) for part in parts)
     return total if limit is None else min(total, limit)
 
 

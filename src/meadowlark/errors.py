@@ -3,6 +3,7 @@
     MeadowlarkError
     ├── UserError           what a user did or gave: one message, exit code 2, no traceback
     │   └── FolderDiffers   the output folder holds another run; says what differs
+    ├── Stopped             a signal ended long work after what was done was saved
     └── ModelError          a model could not answer after the allowed retries
 
 What cannot happen is an ``assert``, not an error from here.
@@ -24,6 +25,14 @@ class UserError(MeadowlarkError):
 
 class FolderDiffers(UserError):
     """The output folder was made from other inputs or options."""
+
+
+class Stopped(MeadowlarkError):
+    """Long work ended by a signal, saved; the same command goes on. Exit code 128 + signal."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal
 
 
 class ModelError(MeadowlarkError):

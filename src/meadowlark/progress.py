@@ -83,18 +83,19 @@ class Progress:
             self._logged = time.monotonic()
             print(self._line(), file=sys.stderr, flush=True)
 
-    def _per_second(self) -> float:
+    def per_second(self) -> float:
+        """The rate of this run, without what an earlier one had done."""
         return (self.done - self._resumed) / max(time.monotonic() - self._start, 1e-9)
 
     def _rate(self) -> str:
-        rate = self._per_second()
+        rate = self.per_second()
         return f"{rate:,.0f} {self.unit}/s" if rate >= 10 else f"{rate:.2f} {self.unit}/s"
 
     def _line(self) -> str:
         of = f"/{self.total:,}" if self.total is not None else ""
         line = f"{self.label}: {self.done:,}{of} {self.unit}, {self._rate()}"
-        if self.total is not None and self._per_second() > 0:
-            line += f", {duration((self.total - self.done) / self._per_second())} left"
+        if self.total is not None and self.per_second() > 0:
+            line += f", {duration((self.total - self.done) / self.per_second())} left"
         return f"{line}  {self.note}".rstrip()
 
 

@@ -86,6 +86,7 @@ def test_the_log_tells_each_step_once_with_its_numbers(base: Path) -> None:
     evaluations = [line["step"] for line in lines if "eval_loss" in line]
     assert evaluations == [0, 15]
     keys = {"step", "epoch", "loss", "learning_rate", "grad_norm", "tokens", "tokens_per_s"}
+    keys |= {"memory_bytes"}
     assert all(line.keys() == keys for line in steps)
     assert steps[-1]["tokens"] == read_manifest(base).results["tokens_seen"]
 
@@ -253,7 +254,7 @@ def test_kill_9_and_again_gives_the_same_bits(config: Path, mixed: Path, tmp_pat
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
     timeless = [
         [
-            {k: v for k, v in line.items() if k != "tokens_per_s"}
+            {k: v for k, v in line.items() if k not in log.MEASURED}
             for line in log.read_log(f / log.NAME)
         ]
         for f in (killed, whole)
@@ -406,7 +407,7 @@ def test_checkpoints_are_safetensors_and_state_that_loads_without_pickle(
     assert not (out / "initial").exists()
 
 
-def _no_export(model: Any, tokenizer: Any, folder: Path) -> list[str]:
+def _no_export(model: Any, tokenizer: Any, folder: Path, *_: Any) -> list[str]:
     from meadowlark.train.model import save_checkpoint
 
     if "initial" in folder.name:

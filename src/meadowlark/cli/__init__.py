@@ -17,7 +17,7 @@ import typer
 
 from meadowlark import __version__
 from meadowlark.dataset import COMMAND
-from meadowlark.errors import MeadowlarkError, UserError
+from meadowlark.errors import MeadowlarkError, Stopped, UserError
 
 VERBS = {
     "Start here": ["demo", "doctor", "models"],
@@ -90,6 +90,9 @@ def _guard(verb: Callable[..., Any]) -> Callable[..., Any]:
                 raise
             print(f"meadowlark: {message}", file=sys.stderr)
             code = 2
+        except Stopped as error:
+            print(f"meadowlark: {error}", file=sys.stderr)
+            code = error.exit_code
         except MeadowlarkError as error:
             print(f"meadowlark: {error}", file=sys.stderr)
             code = 1
@@ -110,7 +113,7 @@ for _panel, _names in VERBS.items():
 def run(arguments: list[str]) -> int:
     """Run one command line in this process; returns its exit code.
 
-    0 done, 1 found wanting, 2 a user's mistake, 130 stopped by the user.
+    0 done, 1 found wanting, 2 a user's mistake, 128 + n stopped by signal n (130: by the user).
     """
     typed = [word for word in arguments if word != "--force"]
     token = COMMAND.set(shlex.join(["meadowlark", *typed]))

@@ -1,8 +1,10 @@
 """The training log: one JSON line a logged step or evaluation, in ``train_log.jsonl``.
 
 A step's line has step, epoch, loss (nats a supervised token), learning_rate, grad_norm, tokens
-(seen so far) and tokens_per_s; an evaluation's has step, epoch, eval_loss and bits_per_byte. A
-resumed run first drops the lines past its checkpoint, so that no step is told twice.
+(seen so far), tokens_per_s, memory_bytes (the most so far) and, where the device's speed is known,
+mfu (model FLOPs utilisation, a share of 1); an evaluation's has step, epoch, eval_loss and
+bits_per_byte. A resumed run first drops the lines past its checkpoint, so that no step is told
+twice.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 NAME = "train_log.jsonl"
+MEASURED = frozenset({"tokens_per_s", "memory_bytes", "mfu"})
+"""What of a line differs between two runs of the same training."""
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -28,7 +32,12 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def rewind(path: Path, step: int | None) -> list[dict[str, Any]]:
-    """Drop the lines after ``step`` (all of them for None) and return what stays."""
+    """Drop the lines after ``step`` (all of them for None) and return what stays.
+
+    A file that was not there stays away.
+    """
+    if not path.exists():
+        return []
     kept = [] if step is None else [line for line in read_log(path) if line["step"] <= step]
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
@@ -42,8 +51,11 @@ def append(path: Path, line: dict[str, Any]) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def summary(path: Path) -> dict[str, Any]:
-    """First and last training loss, and the first and last evaluation, as manifest results."""
+def summary(path: Path, step: int | None = None) -> dict[str, Any]:
+    """First and last training loss, and the first and last evaluation, as manifest results.
+
+    ``step`` is that of the evaluation whose weights were kept, where it is not the last.
+    """
     lines = read_log(path)
     steps = [line for line in lines if "loss" in line]
     evaluations = [line for line in lines if "eval_loss" in line]
@@ -52,6 +64,8 @@ def summary(path: Path) -> dict[str, Any]:
         found["train_loss_first"], found["train_loss_last"] = steps[0]["loss"], steps[-1]["loss"]
     if evaluations:
         before, after = evaluations[0], evaluations[-1]
+        if step is not None:
+            after = next(line for line in evaluations if line["step"] == step)
         found["validation_loss_before"] = before["eval_loss"]
         found["validation_loss_after"] = after["eval_loss"]
         found["validation_bits_per_byte_before"] = before["bits_per_byte"]

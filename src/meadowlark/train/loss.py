@@ -8,15 +8,16 @@ cross-entropy with -100 labels (tested); who calls it divides by the tokens of t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from meadowlark.train import parallel
 from meadowlark.train.encode import Example
-from meadowlark.train.pack import Pass, best_fit, lay_out
+from meadowlark.train.pack import Pass, lay_out, passes_of
 
 
 def summed_loss(model: Any, batch: Pass) -> torch.Tensor:
@@ -44,11 +45,14 @@ class Evaluation:
     tokens: int
 
 
-def evaluation(nats: float, examples: Sequence[Example]) -> Evaluation:
+def evaluation(nats: float, examples: Iterable[Example]) -> Evaluation:
     """The two rates for a summed surprise over ``examples``."""
-    tokens = sum(example.supervised for example in examples)
-    size = sum(example.response_bytes for example in examples)
-    return Evaluation(nats / tokens, nats / math.log(2) / size, tokens)
+    sizes = [(example.supervised, example.response_bytes) for example in examples]
+    return _rates(nats, sum(tokens for tokens, _ in sizes), sum(size for _, size in sizes))
+
+
+def _rates(nats: float, tokens: float, size: float) -> Evaluation:
+    return Evaluation(nats / tokens, nats / math.log(2) / size, int(tokens))
 
 
 @torch.no_grad()
@@ -58,16 +62,34 @@ def evaluate(
     *,
     tokens_per_forward: int,
     autocast: torch.dtype | None = None,
+    lengths: Sequence[int] | None = None,
 ) -> Evaluation:
-    """Evaluate a model on encoded rows; draws no random number and leaves its mode as it was."""
+    """Evaluate a model on encoded rows; draws no random number and leaves its mode as it was.
+
+    Several processes share the rows, and each gets the whole result. ``lengths`` saves reading
+    them.
+    """
     device = next(model.parameters()).device
     training = model.training
     model.eval()
-    lengths = [len(example.input_ids) for example in examples]
-    nats = 0.0
-    for rows in best_fit(range(len(examples)), lengths, tokens_per_forward):
-        batch = lay_out([examples[row] for row in rows], device)
+    if lengths is None:
+        lengths = [len(example.input_ids) for example in examples]
+    passes = passes_of(
+        range(len(examples)),
+        lengths,
+        tokens_per_forward,
+        part=parallel.rank(),
+        parts=parallel.world_size(),
+    )
+    nats, tokens, size = 0.0, 0, 0
+    for rows, counts in passes:
+        samples = [examples[row] for row in rows]
+        batch = lay_out(samples, device)
         with torch.autocast(device.type, autocast, enabled=autocast is not None):
-            nats += float(summed_loss(model, batch))
+            loss = float(summed_loss(model, batch))
+        if counts:
+            nats += loss
+            tokens += sum(sample.supervised for sample in samples)
+            size += sum(sample.response_bytes for sample in samples)
     model.train(training)
-    return evaluation(nats, examples)
+    return _rates(*parallel.summed(nats, tokens, size))

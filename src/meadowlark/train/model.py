@@ -6,6 +6,7 @@ the options say, not what the checkpoint happens to hold.
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -121,9 +122,12 @@ def parameters(model: Any) -> tuple[int, int]:
     return sum(n for n, _ in sizes), sum(n for n, trained in sizes if trained)
 
 
-def save_weights(model: Any, folder: Path) -> None:
-    """Write the weights (or only the adapter) with their configuration, as safetensors."""
-    options: dict[str, Any] = {}
+def save_weights(model: Any, folder: Path, state: dict[str, Any] | None = None) -> None:
+    """Write the weights (or only the adapter) with their configuration, as safetensors.
+
+    ``state`` holds the weights of a model whose own are shards.
+    """
+    options: dict[str, Any] = {} if state is None else {"state_dict": state}
     if hasattr(model, "peft_config"):
         options["save_embedding_layers"] = False  # else peft asks the hub about the base
     else:
@@ -134,12 +138,24 @@ def save_weights(model: Any, folder: Path) -> None:
     model.save_pretrained(folder, **options)
 
 
-def save_checkpoint(model: Any, tokenizer: Any, folder: Path) -> list[str]:
-    """Write all that a server needs to load the model; returns the names of the files."""
+def save_checkpoint(
+    model: Any,
+    tokenizer: Any,
+    folder: Path,
+    state: dict[str, Any] | None = None,
+    weights: Path | None = None,
+) -> list[str]:
+    """Write all that a server needs to load the model; returns the names of the files.
+
+    ``weights`` is a folder of :func:`save_weights` to take them from instead of the model.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     before = _written(folder)
     model.config.use_cache = True
-    save_weights(model, folder)
+    if weights is None:
+        save_weights(model, folder, state)
+    else:
+        shutil.copytree(weights, folder, dirs_exist_ok=True)
     save_tokenizer(tokenizer, folder)
     model.config.use_cache = False
     written = _written(folder)

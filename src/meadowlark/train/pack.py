@@ -9,6 +9,7 @@ is computed, never which rows it averages over.
 from __future__ import annotations
 
 import bisect
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -91,11 +92,51 @@ def best_fit(rows: Sequence[int], lengths: Sequence[int], capacity: int) -> list
     return bins
 
 
+def shares(rows: Sequence[int], lengths: Sequence[int], parts: int) -> list[list[int]]:
+    """Rows divided among so many processes with about as many tokens each.
+
+    Longest first, each to the process with the fewest tokens so far; the result is unique.
+    """
+    if parts == 1:
+        return [list(rows)]
+    divided: list[list[int]] = [[] for _ in range(parts)]
+    load = [(0, part) for part in range(parts)]
+    for row in sorted(rows, key=lambda row: (-lengths[row], row)):
+        tokens, part = heapq.heappop(load)
+        divided[part].append(row)
+        heapq.heappush(load, (tokens + int(lengths[row]), part))
+    return divided
+
+
+def passes_of(
+    rows: Sequence[int],
+    lengths: Sequence[int],
+    capacity: int,
+    *,
+    packing: bool = True,
+    part: int = 0,
+    parts: int = 1,
+) -> list[tuple[list[int], bool]]:
+    """One process's forward passes over its share of rows, as many as every other process has.
+
+    Sharded models meet in every pass, so that a process with fewer of them goes over one row again:
+    the flag says whether a pass counts.
+    """
+    made = []
+    for share in shares(rows, lengths, parts):
+        made.append(best_fit(share, lengths, capacity) if packing else [[row] for row in share])
+    most = max(len(bins) for bins in made)
+    own = [(bins, True) for bins in made[part]]
+    return own + [([rows[0]], False)] * (most - len(own))
+
+
 @dataclass(frozen=True, slots=True)
 class Samples:
     """Where the samples of a pass begin and end: what attention needs to keep them apart.
 
-    ``cumulative`` is int32 of shape (samples + 1,), as FlashAttention's ``cu_seqlens``.
+    ``cumulative`` is int32 of shape (samples + 1,), as FlashAttention's ``cu_seqlens``. In a pass
+    that was filled up to a fixed size so are ``cumulative`` (empty samples at the end) and
+    ``longest`` (a bound), so that compiled layers are compiled once.
     """
 
     lengths: list[int]
@@ -118,23 +159,47 @@ class Pass:
     samples: Samples
 
 
-def lay_out(examples: Sequence[Example], device: torch.device | str = "cpu") -> Pass:
-    """Samples one behind the other as the tensors of one forward pass."""
+SHORTEST = 16
+"""Tokens a row of a filled pass has at least, on average; a pass of shorter ones is not fixed."""
+
+
+def lay_out(
+    examples: Sequence[Example],
+    device: torch.device | str = "cpu",
+    *,
+    fill: int | None = None,
+    longest: int | None = None,
+) -> Pass:
+    """Samples one behind the other as the tensors of one forward pass.
+
+    ``fill`` adds samples of which nothing is learned, of at most ``longest`` tokens, up to so many
+    tokens in all.
+    """
     lengths = [len(example.input_ids) for example in examples]
     ends = np.cumsum(lengths)
-    tokens = np.concatenate([example.input_ids for example in examples]).astype(np.int64)
-    positions = np.concatenate([np.arange(length) for length in lengths])
     supervised = np.concatenate(
         [
             end - length + example.positions()
             for example, length, end in zip(examples, lengths, ends, strict=True)
         ]
     )
-    cumulative = torch.tensor([0, *ends.tolist()], dtype=torch.int32, device=device)
+    tokens = np.concatenate([example.input_ids for example in examples]).astype(np.int64)
+    targets = tokens[supervised]
+    longest_here = max(lengths)
+    if fill is not None:
+        longest_here = max(longest or fill, longest_here)
+        while (room := fill - sum(lengths)) > 0:
+            lengths.append(min(room, longest_here))
+        tokens = np.concatenate([tokens, np.zeros(max(fill - len(tokens), 0), dtype=np.int64)])
+    positions = np.concatenate([np.arange(length) for length in lengths])
+    borders = [0, *np.cumsum(lengths).tolist()]
+    if fill is not None:
+        borders += [borders[-1]] * (fill // SHORTEST + 2 - len(borders))
+    cumulative = torch.tensor(borders, dtype=torch.int32, device=device)
     return Pass(
         input_ids=torch.as_tensor(tokens, device=device)[None],
         position_ids=torch.as_tensor(positions, device=device)[None],
         predicting=torch.as_tensor(supervised - 1, device=device),
-        targets=torch.as_tensor(tokens[supervised], device=device),
-        samples=Samples(lengths, cumulative, max(lengths)),
+        targets=torch.as_tensor(targets, device=device),
+        samples=Samples(lengths, cumulative, longest_here),
     )

@@ -1,39 +1,57 @@
 """The training stage: rows and a TOML of options become a checkpoint that any server loads.
 
 Into ``out`` go the model's files (or the adapter's), the tokenizer with the prompt template
-compiled into it, ``train_log.jsonl``, the resolved ``config.toml``, ``rejected.parquet`` and the
-manifest. A run that was killed goes on from its last checkpoint and ends with the same weights.
+compiled into it, ``train_log.jsonl``, the resolved ``config.toml``, ``environment.json``,
+``samples.jsonl`` where samples were asked for, ``rejected.parquet`` and the manifest. A run that
+was killed goes on from its last checkpoint and ends with the same weights. Several processes do the
+work of one: the main one writes.
 """
 
 from __future__ import annotations
 
-import os
+import importlib.metadata
+import platform
 import shutil
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 from rich.text import Text
 from transformers.utils import logging as transformers_logging
 
-from meadowlark.dataset import FILE_OF, Run, open_run, read
+from meadowlark.dataset import FILE_OF, Run, code_version, open_run, read_batches
 from meadowlark.errors import UserError
 from meadowlark.progress import console
-from meadowlark.records import Record, Rejected
+from meadowlark.records import Record, from_table
 from meadowlark.templates import TEMPLATES, load_template
-from meadowlark.train import log
+from meadowlark.train import encoded, log, parallel
 from meadowlark.train.bigram import bigram_baseline
-from meadowlark.train.encode import Encoder, Example
+from meadowlark.train.encode import Example
+from meadowlark.train.encoded import Encoded, Settings
 from meadowlark.train.model import load_model, new_llama, parameters, prepare, save_checkpoint
-from meadowlark.train.options import TrainOptions, to_toml
+from meadowlark.train.options import DataOptions, TrainOptions, to_toml
 from meadowlark.train.pack import plan_steps
+from meadowlark.train.samples import SAMPLES, Sampler
+from meadowlark.train.shards import shard
 from meadowlark.train.tokenizer import learn_tokenizer, learning_texts, load_tokenizer
-from meadowlark.train.trainer import CHECKPOINTS, PackedTrainer
+from meadowlark.train.trainer import CHECKPOINTS, PackedTrainer, autocast_dtype
 
 INITIAL = "initial"
 VALIDATION = "validation.parquet"
+BIGRAM_TOKENS = 20_000_000
+"""A bigram model of more tokens than this is counted on every n-th row."""
+PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "bitsandbytes",
+    "liger_kernel",
+    "pyarrow",
+)
 
 
 def train(
@@ -42,66 +60,129 @@ def train(
     """Train as ``options`` say on their data and write the result to ``out``.
 
     ``limit`` reads only that many training and validation rows. Raises UserError for what cannot
-    be loaded or trained; rows that cannot be used are rejected with a reason.
+    be loaded or trained; rows that cannot be used are rejected with a reason. Every process of a
+    training calls it alike, and gets the run as it stood when it was opened.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("train runs in one process on one device; start it without torchrun")
-    run = open_run(
-        "train",
-        out,
-        options={**options.compared(), "limit": limit},
-        inputs=_inputs(options),
-        seed=options.run.seed,
-        growing=(),  # more rows or epochs change every step of the schedule
-        force=force,
+    parallel.join()
+    run = parallel.on_main(
+        lambda: open_run(
+            "train",
+            out,
+            options={**options.compared(), "limit": limit},
+            inputs=_inputs(options),
+            seed=options.run.seed,
+            growing=(),  # more rows or epochs change every step of the schedule
+            force=force,
+        )
     )
     if run.complete:
-        shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+        if parallel.is_main():
+            shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
         return run
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    with run:
-        if options.run.threads:
-            torch.set_num_threads(options.run.threads)
-        training, validation, rejected = _rows(options, limit)
-        model, tokenizer = _model(options, training, out)
-        examples, held_out = _encode(run, options, tokenizer, training, validation, rejected)
+    if options.run.threads:
+        torch.set_num_threads(options.run.threads)
+    with run if parallel.is_main() else nullcontext():
+        _train(run, options, limit)
+    parallel.barrier()
+    if parallel.is_main():
+        shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+    return run
+
+
+def _train(run: Run, options: TrainOptions, limit: int | None) -> None:
+    out, main = run.folder, parallel.is_main()
+    model, tokenizer = _model(options, limit, out)
+    examples, held_out = encode_data(options, tokenizer, limit)
+    _account(run, options, examples, held_out)
+    if main:
         (out / "config.toml").write_text(to_toml(options), encoding="utf-8")
         run.wrote("config.toml")
+        run.write_json("environment.json", _environment())
         _show(examples[0], tokenizer)
-        steps = plan_steps(
-            [len(example.input_ids) for example in examples],
-            seed=options.run.seed,
-            epochs=options.optimiser.epochs,
-            batch_rows=options.optimiser.batch_rows,
-            batch_tokens=options.optimiser.batch_tokens,
-            max_steps=options.optimiser.max_steps,
-        )
-        model = prepare(model, options, tokenizer)
-        baseline: dict[str, Any] = {}
-        if held_out:
-            bigram, smoothing = bigram_baseline(examples, held_out, len(tokenizer))
-            baseline = {"bigram_bits_per_byte": bigram.bits_per_byte, "bigram_smoothing": smoothing}
-        stop_below = baseline.get("bigram_bits_per_byte") if options.run.stop_below_bigram else None
-        trainer = PackedTrainer(model, options, examples, steps, out, held_out, stop_below)
-        trainer.fit()
-        for name in save_checkpoint(trainer.model, tokenizer, out):
-            run.wrote(name)
-        run.wrote(log.NAME)
-        total, trained = parameters(trainer.model)
-        results: dict[str, Any] = {
-            "parameters": total,
-            "trainable_parameters": trained,
-            "steps": trainer.state.global_step,
-            "steps_planned": len(steps),
-            "epochs": steps[trainer.state.global_step - 1].epoch,
-            "tokens_seen": trainer.tokens_seen,
-            **log.summary(out / log.NAME),
-            **baseline,
-        }
-        run.finish(**results, device=str(trainer.args.device), threads=torch.get_num_threads())
-    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
-    return run
+    steps = plan_steps(
+        examples.lengths.tolist(),
+        seed=options.run.seed,
+        epochs=options.optimiser.epochs,
+        batch_rows=options.optimiser.batch_rows,
+        batch_tokens=options.optimiser.batch_tokens,
+        max_steps=options.optimiser.max_steps,
+    )
+    model = prepare(model, options, tokenizer)
+    baseline: dict[str, Any] = {}
+    if held_out:
+        every = -(-int(examples.lengths.sum()) // BIGRAM_TOKENS)
+        bigram, smoothing = bigram_baseline(examples[::every], held_out, len(tokenizer))
+        baseline = {"bigram_bits_per_byte": bigram.bits_per_byte, "bigram_smoothing": smoothing}
+    sampler = None
+    if options.run.sample_every_steps and held_out:
+        chosen = held_out[: options.run.samples]
+        sampler = Sampler(tokenizer, chosen, options.run.sample_tokens)
+    total, trained = parameters(model)
+    if parallel.world_size() > 1 and options.run.parallel == "fsdp":
+        if options.model.quantise:
+            raise UserError(
+                "a quantised base cannot be sharded; set run.parallel = 'ddp', so that each "
+                "process holds the whole (small) model"
+            )
+        shard(model, autocast_dtype(options))
+    trainer = PackedTrainer(
+        model,
+        options,
+        examples,
+        steps,
+        out,
+        held_out or (),
+        baseline.get("bigram_bits_per_byte") if options.run.stop_below_bigram else None,
+        sampler=sampler,
+    )
+    trainer.fit()
+    state, best = trainer.whole_state(), trainer.best_weights()
+    if not main:
+        return
+    for name in save_checkpoint(trainer.model, tokenizer, out, state, best):
+        run.wrote(name)
+    run.wrote(log.NAME)
+    if (out / SAMPLES).exists():
+        run.wrote(SAMPLES)
+    kept = trainer.best_step() if best is not None else None
+    results: dict[str, Any] = {
+        "parameters": total,
+        "trainable_parameters": trained,
+        "steps": trainer.state.global_step,
+        "steps_planned": len(steps),
+        "epochs": steps[trainer.state.global_step - 1].epoch,
+        "tokens_seen": trainer.tokens_seen,
+        **log.summary(out / log.NAME, kept),
+        **baseline,
+        **({"best_step": kept} if kept is not None else {}),
+    }
+    run.finish(
+        **results,
+        device=str(trainer.args.device),
+        processes=parallel.world_size(),
+        threads=torch.get_num_threads(),
+    )
+
+
+def _environment() -> dict[str, Any]:
+    """What the weights were made with, besides data and options."""
+    versions: dict[str, str] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "meadowlark": code_version(),
+        "versions": versions,
+        "cuda": torch.version.cuda,
+        "gpus": gpus,
+        "processes": parallel.world_size(),
+        "platform": platform.platform(),
+    }
 
 
 def _inputs(options: TrainOptions) -> dict[str, Path]:
@@ -117,24 +198,15 @@ def _inputs(options: TrainOptions) -> dict[str, Path]:
     return found
 
 
-def _rows(
-    options: TrainOptions, limit: int | None
-) -> tuple[list[Record], list[Record], list[Rejected]]:
-    data = options.data
-    training, rejected = read(data.path, Record, limit)
-    path = data.validation
-    if path is None and data.path.is_dir() and (data.path / VALIDATION).exists():
-        path = data.path / VALIDATION
-    validation: list[Record] = []
-    if path is not None:
-        validation, unread = read(path, Record, limit)
-        rejected += unread
-    if not training:
-        raise UserError(f"{data.path} holds no rows in {FILE_OF[Record]} that can be read")
-    return training, validation, rejected
+def validation_path(data: DataOptions) -> Path | None:
+    """The file of held-out rows: the one named, or the one beside the training rows."""
+    if data.validation is not None:
+        return data.validation
+    beside = data.path / VALIDATION
+    return beside if data.path.is_dir() and beside.exists() else None
 
 
-def _model(options: TrainOptions, training: Sequence[Record], out: Path) -> tuple[Any, Any]:
+def _model(options: TrainOptions, limit: int | None, out: Path) -> tuple[Any, Any]:
     """The model and its tokenizer, before the first step."""
     scratch, template = options.model.from_scratch, options.data.template
     if scratch is None:
@@ -143,53 +215,74 @@ def _model(options: TrainOptions, training: Sequence[Record], out: Path) -> tupl
         return load_model(options.model.base, options.model.dtype), tokenizer
     assert template is not None
     folder = out / INITIAL if scratch.keep_initial else out / CHECKPOINTS / INITIAL
-    if not folder.exists():
-        tokenizer = learn_tokenizer(
-            learning_texts(training, load_template(template)), scratch.vocabulary, scratch.context
-        )
+    if parallel.is_main() and not folder.exists():
+        texts = learning_texts(_records(options.data.path, limit), load_template(template))
+        tokenizer = learn_tokenizer(texts, scratch.vocabulary, scratch.context)
         tokenizer.chat_template = load_template(template).chat_template()
         beside = folder.with_name(folder.name + ".tmp")
         shutil.rmtree(beside, ignore_errors=True)
         save_checkpoint(new_llama(scratch, tokenizer, options.run.seed), tokenizer, beside)
         beside.rename(folder)
+    parallel.barrier()
     return load_model(folder, options.model.dtype), load_tokenizer(folder, None)
 
 
-def _encode(
-    run: Run,
-    options: TrainOptions,
-    tokenizer: Any,
-    training: Sequence[Record],
-    validation: Sequence[Record],
-    rejected: list[Rejected],
-) -> tuple[list[Example], list[Example]]:
-    """Both sets encoded, with their rejects and counts in the run's folder.
+def _records(path: Path, limit: int | None) -> Iterator[Record]:
+    for table, _ in read_batches(path, Record, encoded.BATCH, limit):
+        yield from from_table(table, Record)
 
-    Validation is always on responses alone, whatever the loss is on, so that runs compare.
-    """
-    data = options.data
-    encoder = Encoder(
-        tokenizer, max_length=data.max_length, too_long=data.too_long, loss_on=data.loss_on
-    )
-    examples, refused = encoder.encode(training)
-    encoder.loss_on = "response"
-    held_out, unheld = encoder.encode(validation, "encode validation")
-    rejected = [*rejected, *refused, *unheld]
-    run.reject(rejected, Record)
-    run.manifest.rows |= {"in": len(training), "kept": len(examples), "validation": len(held_out)}
-    by_id = {record.id: record.licence for record in training}
-    licences = Counter(by_id[example.id] for example in examples)
-    run.manifest.licences = dict(sorted(licences.items()))
-    if encoder.cut:
-        run.manifest.results["inputs_cut"] = encoder.cut
-    if not held_out:
-        run.manifest.warnings.append("no validation rows: nothing shows what was learned")
-    if not examples:
-        reasons = ", ".join(f"{r} ({n:,})" for r, n in run.manifest.rows["rejected"].items())
-        raise UserError(f"no row of {data.path} can be trained on: {reasons}")
-    if (run.folder / INITIAL).exists():
-        run.wrote(INITIAL)
+
+def encode_data(
+    options: TrainOptions, tokenizer: Any, limit: int | None = None
+) -> tuple[Encoded, Encoded | None]:
+    """Training and validation rows, encoded. Validation is always on the last responses alone,
+    whatever the loss is on, so that runs compare."""
+    data, workers = options.data, options.data.workers
+    settings = Settings(data.max_length, data.too_long, data.loss_on)
+    held_out = None
+    with parallel.local_main_first():
+        examples = encoded.encode(data.path, tokenizer, settings, limit=limit, workers=workers)
+        path = validation_path(data)
+        if path is not None:
+            held_out = encoded.encode(
+                path,
+                tokenizer,
+                Settings(data.max_length, data.too_long),
+                limit=limit,
+                workers=workers,
+                label="encode validation",
+            )
     return examples, held_out
+
+
+def _account(run: Run, options: TrainOptions, examples: Encoded, held_out: Encoded | None) -> None:
+    """Counts, licences and rejected rows into the run; an error where nothing is left."""
+    counts = examples.counts
+    if not counts.read:
+        raise UserError(f"{options.data.path} holds no rows in {FILE_OF[Record]} that can be read")
+    if parallel.is_main():
+        refused = [examples.rejected(), *([held_out.rejected()] if held_out else [])]
+        run.reject(pa.concat_tables(refused), Record)
+        run.manifest.rows |= {
+            "in": counts.read,
+            "kept": counts.kept,
+            "validation": len(held_out) if held_out is not None else 0,
+        }
+        run.manifest.licences = counts.licences
+        both = [counts, *([held_out.counts] if held_out is not None else [])]
+        for name, number in (
+            ("inputs_cut", sum(c.cut for c in both)),
+            ("responses_split", sum(c.split for c in both)),
+        ):
+            if number:
+                run.manifest.results[name] = number
+        if not held_out:
+            run.manifest.warnings.append("no validation rows: nothing shows what was learned")
+        if (run.folder / INITIAL).exists():
+            run.wrote(INITIAL)
+    if not examples:
+        reasons = ", ".join(f"{r} ({n:,})" for r, n in counts.rejected.items())
+        raise UserError(f"no row of {options.data.path} can be trained on: {reasons}")
 
 
 def _show(example: Example, tokenizer: Any) -> None:

@@ -7,7 +7,7 @@ model, a pad token that is not the end token.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def learn_tokenizer(texts: Iterable[str], vocabulary: int, context: int) -> PreT
     )
 
 
-def learning_texts(records: Sequence[Record], template: PromptTemplate) -> Iterator[str]:
+def learning_texts(records: Iterable[Record], template: PromptTemplate) -> Iterator[str]:
     """What a new tokenizer learns from: every row's own words, and the template's texts once.
 
     Writing the template once a row would spend the vocabulary on its few words.
