@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests that share a machine do not starve each other
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:

@@ -89,6 +89,40 @@ def test_packed_loss_and_gradients_equal_transformers_on_single_rows(
     torch.testing.assert_close(packed_gradients, single_gradients, rtol=1e-3, atol=2e-4)
 
 
+def relative(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> float:
+    """The distance of two gradients over the length of one."""
+    pairs = zip(ours, theirs, strict=True)
+    apart = sum(float((a.double() - b.double()).square().sum()) for a, b in pairs)
+    return float((apart / sum(float(b.double().square().sum()) for b in theirs)) ** 0.5)
+
+
+def test_packed_equals_unpacked_to_a_millionth(model: Any, examples: list[Example]) -> None:
+    """Loss and gradient of all parameters together, in float32, against one row a pass."""
+    packed = summed_loss(model, lay_out(examples))
+    together = gradients(model, packed)
+    apart = sum((summed_loss(model, lay_out([e])) for e in examples), torch.zeros(()))
+    assert packed.item() == pytest.approx(apart.item(), rel=1e-6)
+    assert relative(together, gradients(model, apart)) < 1e-6
+
+
+def test_a_filled_pass_gives_the_same_loss_and_gradient_in_a_fixed_shape(
+    model: Any, examples: list[Example]
+) -> None:
+    plain = lay_out(examples)
+    room = plain.input_ids.numel() + 700
+    filled = lay_out(examples, fill=room, longest=256)
+    other = lay_out(examples[:3], fill=room, longest=256)
+    assert filled.input_ids.shape == other.input_ids.shape == (1, room)
+    assert filled.samples.cumulative.shape == other.samples.cumulative.shape
+    assert filled.samples.longest == other.samples.longest == 256
+    assert int(filled.samples.cumulative[-1]) == room
+    assert max(filled.samples.lengths) <= 256
+    assert filled.targets.tolist() == plain.targets.tolist()
+    ours, theirs = summed_loss(model, filled), summed_loss(model, plain)
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
+    assert relative(gradients(model, ours), gradients(model, theirs)) < 1e-6
+
+
 def test_another_sample_in_the_same_pass_changes_no_logit(
     model: Any, examples: list[Example]
 ) -> None:

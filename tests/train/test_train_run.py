@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from meadowlark.config import load, parse
 from meadowlark.dataset import read_manifest
-from meadowlark.errors import FolderDiffers, MeadowlarkError, UserError
+from meadowlark.errors import FolderDiffers, MeadowlarkError, Stopped, UserError
 from meadowlark.records import Record
 from meadowlark.train import log
 from meadowlark.train.encode import Encoder
@@ -199,6 +199,145 @@ def _after_the_first(stopped: Any) -> Any:
     return once
 
 
+def test_eight_passes_of_a_row_make_the_step_of_one_pass_of_eight_rows(
+    mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Accumulation 8 x 1 and 1 x 8: one loss, one gradient, to a millionth in float32."""
+    from meadowlark.train.trainer import PackedTrainer
+
+    found = []
+    step = PackedTrainer.training_step
+
+    def watched(self: Any, model: Any, inputs: Any, *more: Any) -> torch.Tensor:
+        loss = step(self, model, inputs, *more)
+        gradient = torch.cat([p.grad.flatten() for p in model.parameters()]).double()
+        found.append((len(self.passes(inputs.rows)), float(loss), gradient))
+        return loss
+
+    monkeypatch.setattr(PackedTrainer, "training_step", watched)
+    told = {"batch_rows": 8, "max_steps": 1}
+    for number, packing in enumerate((False, True)):
+        train(options(mixed, optimiser=told, run={"packing": packing}), tmp_path / str(number))
+    (eight, first, apart), (one, second, together) = found
+    assert (eight, one) == (8, 1)
+    assert first == pytest.approx(second, rel=1e-6)
+    assert float((apart - together).norm() / together.norm()) < 1e-6
+
+
+def test_samples_show_the_model_as_it_learns_and_change_no_weight(
+    base: Path, mixed: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    sampling = {"sample_every_steps": 6, "samples": 2, "sample_tokens": 5, "save_every_steps": 4}
+    train(options(mixed, run=sampling), out)
+    assert (out / "model.safetensors").read_bytes() == (base / "model.safetensors").read_bytes()
+    lines = log.read_log(out / "samples.jsonl")
+    assert [line["step"] for line in lines] == [6, 6, 12, 12, 15, 15]
+    assert lines[0]["id"] != lines[1]["id"]
+    assert lines[0]["prompt"].startswith("Below is an instruction")
+    assert lines[0]["reference"].startswith("The doctor asks, looks at the stomach")
+    assert any(line["text"] for line in lines)
+    assert train(options(mixed), out).done_before  # what is shown is no part of the run
+
+
+def test_the_best_weights_are_the_result_and_patience_ends_the_run(
+    mixed: Path, tmp_path: Path, records: list[Record]
+) -> None:
+    """A learning rate so high that the loss turns: what is kept is the best evaluation's."""
+    out = tmp_path / "out"
+    told = options(
+        mixed,
+        optimiser={"learning_rate": 0.2, "schedule": "constant", "warmup": 0, "epochs": 8},
+        run={"evaluate_every_steps": 2, "patience": 3, "keep_best": True},
+    )
+    results = train(told, out).manifest.results
+    evaluations = [line for line in log.read_log(out / log.NAME) if "eval_loss" in line]
+    best = min(evaluations, key=lambda line: line["bits_per_byte"])
+    assert results["steps"] == best["step"] + 3 * 2 < results["steps_planned"]
+    assert results["best_step"] == best["step"]
+    assert results["validation_loss_after"] == best["eval_loss"]
+    tokenizer = load_tokenizer(out, None)
+    examples, _ = Encoder(tokenizer, max_length=512).encode(records[20:])
+    found = evaluate(load_model(out, "float32"), examples, tokens_per_forward=2048)
+    assert found.loss == pytest.approx(best["eval_loss"], rel=1e-6)
+
+
+def test_a_run_that_keeps_its_best_goes_on_with_it_after_a_stop(
+    mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = options(
+        mixed,
+        optimiser={"learning_rate": 0.2, "schedule": "constant", "warmup": 0, "epochs": 8},
+        run={"evaluate_every_steps": 2, "patience": 4, "keep_best": True, "save_every_steps": 3},
+    )
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    train(told, whole)
+    for step in (4, 7):
+        stop_after(step, monkeypatch, told, stopped, signal.SIGTERM)
+    train(told, stopped)
+    assert (stopped / "model.safetensors").read_bytes() == (
+        whole / "model.safetensors"
+    ).read_bytes()
+    assert read_manifest(stopped).results == read_manifest(whole).results
+
+
+def stop_after(
+    step: int, monkeypatch: pytest.MonkeyPatch, told: TrainOptions, out: Path, number: int
+) -> None:
+    """Send this process a signal in the middle of a step; the run saves and stops after it."""
+    from meadowlark.train.trainer import PackedTrainer
+
+    own = PackedTrainer.training_step
+
+    def signalled(self: Any, *arguments: Any, **named: Any) -> torch.Tensor:
+        if self.state.global_step == step - 1:
+            os.kill(os.getpid(), number)
+        return own(self, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PackedTrainer, "training_step", signalled)
+        with pytest.raises(Stopped, match=f"stopped after step {step} of") as stopped:
+            train(told, out)
+    assert stopped.value.exit_code == 128 + number
+    assert [p.name for p in (out / "checkpoints").glob("checkpoint-*")] == [f"checkpoint-{step}"]
+    assert not (out / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_run_goes_on_bit_for_bit(
+    base: Path, mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Stopped in mid-epoch of the first, at the end of the second, and in the third."""
+    out = tmp_path / "out"
+    for step in (2, 10, 13):
+        stop_after(step, monkeypatch, options(mixed), out, number)
+    assert train(options(mixed), out).manifest.resumed == 3
+    assert (out / "model.safetensors").read_bytes() == (base / "model.safetensors").read_bytes()
+    ours, theirs = ([_timeless(x) for x in log.read_log(f / log.NAME)] for f in (out, base))
+    assert ours == theirs
+
+
+def _timeless(line: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in line.items() if key not in log.MEASURED}
+
+
+def test_tensorboard_gets_the_numbers_of_the_log(mixed: Path, tmp_path: Path) -> None:
+    """Read back by TensorBoard's own reader."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = tmp_path / "out"
+    train(options(mixed, run={"report_to": ["tensorboard"]}), out)
+    reader = EventAccumulator(str(out / "tensorboard"))
+    reader.Reload()
+    lines = log.read_log(out / log.NAME)
+    told = [(event.step, event.value) for event in reader.Scalars("train/loss")]
+    steps = [(line["step"], line["loss"]) for line in lines if "loss" in line]
+    assert told == [(step, pytest.approx(loss, rel=1e-6)) for step, loss in steps]
+    bits = [(e.step, e.value) for e in reader.Scalars("eval/bits_per_byte")]
+    evaluated = [(line["step"], line["bits_per_byte"]) for line in lines if "eval_loss" in line]
+    assert bits == [(step, pytest.approx(value, rel=1e-6)) for step, value in evaluated]
+
+
 def start(config: Path, data: Path, out: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "meadowlark", "train", config, "--data", data, "--out", out]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -252,13 +391,7 @@ def test_kill_9_and_again_gives_the_same_bits(config: Path, mixed: Path, tmp_pat
     assert manifest.resumed == 2
     for name in ("model.safetensors", "tokenizer.json", "initial/model.safetensors"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
-    timeless = [
-        [
-            {k: v for k, v in line.items() if k not in log.MEASURED}
-            for line in log.read_log(f / log.NAME)
-        ]
-        for f in (killed, whole)
-    ]
+    timeless = [[_timeless(x) for x in log.read_log(f / log.NAME)] for f in (killed, whole)]
     assert timeless[0] == timeless[1]
     evaluated = [line["step"] for line in timeless[0] if "eval_loss" in line]
     assert evaluated == list(range(0, 41, 5))

@@ -283,7 +283,8 @@ class PackedTrainer(Trainer):
         if parallel.is_main():
             log.append(self.log_path, whole)
         if self.options.run.report_to:
-            self.callback_handler.on_log(self.args, self.state, self.control, dict(line))
+            shown = {k.replace("bits_per", "eval_bits_per"): v for k, v in line.items()}
+            self.callback_handler.on_log(self.args, self.state, self.control, shown)
         return whole
 
     def sample(self) -> None:
@@ -405,14 +406,20 @@ class PackedTrainer(Trainer):
         with Progress("train", total, "tokens") as self.progress, self._signals():
             self.progress.start_at(self.tokens_seen)
             self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        if self._stopping and self.state.global_step < len(self.steps):
+        if self.stopped():
             raise Stopped(
                 f"stopped after step {self.state.global_step:,} of {len(self.steps):,}, with a "
                 "checkpoint; the same command goes on from here",
                 self._signal or signal.SIGTERM,
             )
-        if not any(line["step"] == self.state.global_step for line in self._evaluations):
-            self.evaluate()
+
+    def stopped(self) -> bool:
+        """Whether a signal ended the run before its end."""
+        return self._stopping and self.state.global_step < len(self.steps)
+
+    def evaluated(self) -> bool:
+        """Whether the model was evaluated as it is."""
+        return any(line["step"] == self.state.global_step for line in self._evaluations)
 
     def _rewind(self, step: int | None) -> list[dict[str, Any]]:
         log.rewind(self.samples_path, step)
@@ -443,16 +450,21 @@ class PackedTrainer(Trainer):
 
 
 class _Course(TrainerCallback):
-    """What happens around the steps: the first evaluation, samples, and stopping when asked."""
+    """What happens around the steps: first and last evaluation, samples, stopping when asked."""
 
     def __init__(self, trainer: PackedTrainer) -> None:
         self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Evaluate before the first step."""
-        if not self.trainer._evaluations:
+        if not state.global_step and not self.trainer.evaluated():
             self.trainer.evaluate()
         control.should_training_stop = False
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Evaluate after the last step, before trackers close."""
+        if not self.trainer.stopped() and not self.trainer.evaluated():
+            self.trainer.evaluate()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Sample where it is time; save and end where a signal came."""
