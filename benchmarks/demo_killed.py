@@ -59,7 +59,7 @@ def killed_in_stage(out: Path, log: Path, stage: str, after_s: float) -> str:
 def outputs(folder: Path) -> dict[str, str]:
     """SHA-256 of every output of every finished stage but the report, which shows times.
 
-    Of the training log speed and memory are left out, of the resolved configuration the data's path.
+    Speed and memory of the training log are left out, of the resolved configuration the data path.
     """
     found = {}
     for manifest in sorted(folder.glob("*/manifest.json")):

@@ -167,3 +167,51 @@ def test_a_mistake_among_several_processes_is_told_once(
     said = finish(start(config, mixed, tmp_path / "out", *more), 2)
     assert said.count("can be trained on") == 1
     assert "Traceback" not in said
+
+
+STUB = """#!/bin/sh
+# Slurm's {name} as far as the recipe needs it, two machines being two processes of this one.
+{body}
+"""
+
+
+@pytest.mark.slow
+def test_the_slurm_recipe_trains_on_two_machines_what_one_process_does(
+    config: Path, mixed: Path, tmp_path: Path
+) -> None:
+    """The real script and the real torchrun, once a machine; only Slurm itself is a stand-in."""
+    import socket
+
+    recipe = Path(__file__).parents[2] / "recipes" / "train-slurm.sh"
+    stubs = tmp_path / "bin"
+    stubs.mkdir()
+    bodies = {
+        "scontrol": "printf 'localhost\\nelsewhere\\n'",
+        "srun": '"$@" & first=$!; "$@"; second=$?; wait $first && exit $second',
+        "torchrun": f'exec {sys.executable} -m torch.distributed.run --local-addr localhost "$@"',
+    }
+    for name, body in bodies.items():
+        (stubs / name).write_text(STUB.format(name=name, body=body))
+        (stubs / name).chmod(0o755)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        "PATH": f"{stubs}:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+        "SLURM_NNODES": "2",
+        "SLURM_GPUS_ON_NODE": "1",
+        "SLURM_JOB_NODELIST": "nodes[1-2]",
+        "SLURM_JOB_ID": "7",
+        "PORT": str(port),
+    }
+    one, two = tmp_path / "one", tmp_path / "two"
+    finish(start(config, mixed, one))
+    command = [str(recipe), str(config), "--data", str(mixed), "--out", str(two)]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    close(one, two)
+    assert read_manifest(two).results["processes"] == 2

@@ -40,7 +40,7 @@ def train(
     Several GPUs: --launch N starts N processes on this machine, which hold a
     shard of the model each (FSDP2; run.parallel = "ddp" for whole copies). On
     several machines start the same command with torchrun or srun on each
-    (recipes/train-nodes.sh). The result is that of one process.
+    (recipes/train-slurm.sh). The result is that of one process.
 
     \b
     Examples:
