@@ -195,11 +195,18 @@ def lay_out(
     borders = [0, *np.cumsum(lengths).tolist()]
     if fill is not None:
         borders += [borders[-1]] * (fill // SHORTEST + 2 - len(borders))
-    cumulative = torch.tensor(borders, dtype=torch.int32, device=device)
     return Pass(
-        input_ids=torch.as_tensor(tokens, device=device)[None],
-        position_ids=torch.as_tensor(positions, device=device)[None],
-        predicting=torch.as_tensor(supervised - 1, device=device),
-        targets=torch.as_tensor(targets, device=device),
-        samples=Samples(lengths, cumulative, longest_here),
+        input_ids=_on(tokens, device)[None],
+        position_ids=_on(positions, device)[None],
+        predicting=_on(supervised - 1, device),
+        targets=_on(targets, device),
+        samples=Samples(lengths, _on(np.array(borders, dtype=np.int32), device), longest_here),
     )
+
+
+def _on(values: np.ndarray, device: torch.device | str) -> torch.Tensor:
+    """An array on a device; a GPU at work on the pass before this one is not waited for."""
+    made = torch.from_numpy(np.ascontiguousarray(values))
+    if torch.device(device).type != "cuda":
+        return made
+    return made.pin_memory().to(device, non_blocking=True)
