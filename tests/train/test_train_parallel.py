@@ -215,3 +215,34 @@ def test_the_slurm_recipe_trains_on_two_machines_what_one_process_does(
     assert done.returncode == 0, done.stderr
     close(one, two)
     assert read_manifest(two).results["processes"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["fsdp", "ddp"])
+def test_two_processes_train_the_adapter_of_one(
+    config: Path, mixed: Path, tmp_path: Path, parallel: str
+) -> None:
+    """With recomputed activations, samples and the best weights kept; the frozen base in bf16."""
+    base, adapter = tmp_path / "base", tmp_path / "lora.toml"
+    finish(start(config, mixed, base))
+    adapter.write_text(
+        f"[model]\nbase = '{base}'\ndtype = 'bfloat16'\n[data]\npath = 'none'\n"
+        "[lora]\nrank = 4\ntargets = ['q_proj', 'down_proj']\n"
+        "[optimiser]\nlearning_rate = 3e-3\nbatch_rows = 4\nepochs = 3\n"
+        "[run]\nsave_every_steps = 4\nevaluate_every_steps = 5\ngradient_checkpointing = true\n"
+        "keep_best = true\nsample_every_steps = 10\nsamples = 1\nsample_tokens = 3\n"
+    )
+    one, two = tmp_path / "one", tmp_path / "two"
+    finish(start(adapter, mixed, one))
+    finish(start(adapter, mixed, two, "--launch", "2", "--set", f"run.parallel={parallel}"))
+    a, b = (load_file(out / "adapter_model.safetensors") for out in (one, two))
+    assert a.keys() == b.keys()
+    for key, weights in a.items():
+        torch.testing.assert_close(
+            weights, b[key], rtol=0, atol=1e-3
+        )  # 15 steps of up to 3e-3, in bf16
+        assert weights.dtype == b[key].dtype == torch.float32
+    assert [loss for _, loss in losses(one)] == pytest.approx(
+        [loss for _, loss in losses(two)], rel=1e-4
+    )
+    assert len(log.read_log(two / "samples.jsonl")) == 2
