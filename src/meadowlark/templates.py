@@ -1,8 +1,9 @@
 """Prompt templates: how a record or a conversation becomes the text a model reads.
 
-A template has two forms that must agree to the byte: :meth:`PromptTemplate.render` in Python, and
+A template has forms that must agree to the byte: :meth:`PromptTemplate.render` in Python,
 :meth:`PromptTemplate.chat_template`, the Jinja text stored in a checkpoint so that training,
-evaluation and every server render the same prompt. In a chat message an instruction with an input
+evaluation and every server render the same prompt, and :meth:`PromptTemplate.go_template` for
+Ollama, which reads no Jinja. In a chat message an instruction with an input
 is the instruction, :data:`INPUT_MARKER`, the input; the template splits it there again.
 
 Sources: Alpaca's prompt and medAlpaca's prompt as described in PAPERS.md, section 2 ("Prompt
@@ -106,7 +107,7 @@ class PromptTemplate:
 
     def chat_template(self) -> str:
         """The same layout as a Jinja chat template for a tokenizer (``chat_template.jinja``)."""
-        q = _jinja_string
+        q = _quoted
         has_input = "true" if self.always_input else "marker in message['content']"
         return (
             f"{{%- set marker = {q(INPUT_MARKER)} -%}}"
@@ -137,6 +138,40 @@ class PromptTemplate:
             "{%- endfor -%}"
         )
 
+    def go_template(self, *, bos: str = "", eos: str = "") -> str:
+        """The same layout as the Go template of an Ollama ``Modelfile``, on one line.
+
+        Ollama offers no function that finds a text in another, so the marker is looked for byte by
+        byte (``range`` over a number: Go 1.24 or later, Ollama since March 2025). A system message
+        may stand anywhere; Ollama puts them together.
+        """
+        q = _quoted
+        has_input = "true" if self.always_input else "ge $at 0"
+        return (
+            f"{{{{- $marker := {q(INPUT_MARKER)} -}}}}{{{{- $size := len $marker -}}}}"
+            f"{{{{- $at := -1 -}}}}{{{{- $opened := false -}}}}{{{{- {q(bos)} -}}}}"
+            "{{- if .System -}}{{- .System -}}{{- $opened = true -}}{{- end -}}"
+            "{{- range .Messages -}}"
+            '{{- if eq .Role "user" -}}'
+            "{{- $text := .Content -}}{{- $at = -1 -}}"
+            "{{- range $i := len $text -}}{{- $rest := slice $text $i -}}"
+            "{{- if ge (len $rest) $size -}}{{- if eq (slice $rest 0 $size) $marker -}}"
+            "{{- $at = $i -}}{{- break -}}{{- end -}}{{- end -}}{{- end -}}"
+            "{{- if not $opened -}}{{- $opened = true -}}"
+            f"{{{{- if {has_input} -}}}}{{{{- {q(self.primer)} -}}}}"
+            f"{{{{- else -}}}}{{{{- {q(self.primer_without_input)} -}}}}{{{{- end -}}}}"
+            "{{- end -}}"
+            f"{{{{- {q(self.instruction)} -}}}}"
+            "{{- if ge $at 0 -}}{{- slice $text 0 $at -}}{{- else -}}{{- $text -}}{{- end -}}"
+            f"{{{{- if {has_input} -}}}}{{{{- {q(self.input)} -}}}}{{{{- end -}}}}"
+            "{{- if ge $at 0 -}}{{- slice (slice $text $at) $size -}}{{- end -}}"
+            f"{{{{- {q(self.response)} -}}}}"
+            '{{- else if eq .Role "assistant" -}}'
+            f"{{{{- .Content -}}}}{{{{- {q(eos)} -}}}}"
+            "{{- end -}}"
+            "{{- end -}}"
+        )
+
 
 def _check(turns: Sequence[Turn]) -> tuple[str | None, Sequence[Turn]]:
     """The system text, if any, and the turns after it."""
@@ -148,8 +183,8 @@ def _check(turns: Sequence[Turn]) -> tuple[str | None, Sequence[Turn]]:
     return system, turns
 
 
-def _jinja_string(text: str) -> str:
-    """A Jinja string literal: JSON's escapes are Jinja's for all that templates contain."""
+def _quoted(text: str) -> str:
+    """A string literal of Jinja and of Go: JSON's escapes are theirs for all templates contain."""
     return json.dumps(text, ensure_ascii=False)
 
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meadowlark.curate.licences import combine
 from meadowlark.curate.mix import _normalised, mix, parse_part, split
 from meadowlark.dataset import read, read_manifest
 from meadowlark.errors import UserError
+from meadowlark.licences import combine
 from meadowlark.records import Record
 
 

@@ -24,7 +24,7 @@ VERBS = {
     "Make data with a teacher model": ["generate", "filter", "respond"],
     "Convert and prepare data": ["sources", "convert", "mix"],
     "Look at data": ["show", "stats", "export"],
-    "Train": ["train"],
+    "Train": ["train", "package"],
     "Evaluate": ["exam", "answer", "judge", "score", "report"],
     "Use": ["chat"],
 }

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from meadowlark.curate.licences import combine
 from meadowlark.dataset import Run, open_run, read
 from meadowlark.errors import UserError
+from meadowlark.licences import combine
 from meadowlark.records import Record, Rejected
 
 VALIDATION = "validation.parquet"

@@ -11,14 +11,13 @@ import asyncio
 import hashlib
 import os
 import random
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from meadowlark.errors import UserError
+from meadowlark.llm.adapters import put_on
 from meadowlark.llm.chat import ChatReply, ChatRequest, FinishReason, Sampling
 from meadowlark.llm.prompter import Prompter, cannot_load, open_prompter, parts_of
 from meadowlark.records import Turn
@@ -59,28 +58,10 @@ def open_local(
         )
     except (OSError, ValueError) as error:
         raise cannot_load(parts.base, error) from None
-    if parts.adapter is not None:
-        model = _with_adapter(model, parts.adapter)
+    if parts.adapter is not None:  # not merged, so that half precision loses nothing
+        model = put_on(model, parts.adapter).get_base_model()
     model = model.to(device).eval()
     return TransformersModel(model, prompter, reference, context_length)
-
-
-def _with_adapter(model: Any, adapter: str) -> Any:
-    """The model with LoRA layers put in; not merged, so that half precision loses nothing."""
-    import peft
-
-    folder = Path(adapter)
-    if folder.is_dir() and not (folder / "adapter_model.safetensors").exists():
-        raise UserError(
-            f"{adapter} holds no adapter_model.safetensors; only safetensors are loaded"
-        )
-    try:
-        with warnings.catch_warnings():  # peft 0.21 reads an attribute transformers 5 renames
-            warnings.simplefilter("ignore", FutureWarning)
-            model = peft.PeftModel.from_pretrained(model, adapter, use_safetensors=True)
-        return model.get_base_model()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise cannot_load(adapter, error) from None
 
 
 # --------------------------------------------------------------------------- the model

@@ -54,7 +54,7 @@ def convert(
         run.manifest.rows["in"] = kept.num_rows + rejected.num_rows
         run.write(kept, Record)
         run.reject(rejected, Record)
-        run.finish(licence=card.licence, obligations=card.obligations)
+        run.finish(licence=card.licence, obligations=card.obligations, hub=list(card.hub))
     return run
 
 

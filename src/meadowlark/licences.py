@@ -1,11 +1,12 @@
 """What a mixture's licences oblige to, together: a plain statement, no legal advice.
 
-Licence identifiers come in with row counts; the strictest terms and every unknown one come out.
+Licence identifiers come in with row counts; the strictest terms and every unknown one come out,
+and for a model card the identifier that the Hugging Face hub has for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 NON_COMMERCIAL, SHARE_ALIKE = "non-commercial use only", "share-alike"
 COPYLEFT, ATTRIBUTION = "copyleft", "attribution"
@@ -52,3 +53,41 @@ def combine(licences: Mapping[str, int]) -> tuple[str, list[str]]:
     if unknown:
         parts.append(f"not known for {unknown:,} rows")
     return "; ".join(parts) or "no obligation known", warnings
+
+
+HUB_IDS = {
+    "Apache-2.0": "apache-2.0",
+    "MIT": "mit",
+    "CC0-1.0": "cc0-1.0",
+    "CC-BY-3.0": "cc-by-3.0",
+    "CC-BY-4.0": "cc-by-4.0",
+    "BSD-3-Clause": "bsd-3-clause",
+    "CC-BY-SA-3.0": "cc-by-sa-3.0",
+    "CC-BY-SA-4.0": "cc-by-sa-4.0",
+    "CC-BY-NC-3.0": "cc-by-nc-3.0",
+    "CC-BY-NC-4.0": "cc-by-nc-4.0",
+    "CC-BY-NC-SA-4.0": "cc-by-nc-sa-4.0",
+    "GPL-2.0-only": "gpl-2.0",
+    "GPL-3.0-only": "gpl-3.0",
+    "GPL-3.0-or-later": "gpl-3.0",
+}
+"""Identifiers that the hub's model cards know, of those in :data:`TERMS`."""
+
+
+def hub_licence(licences: Iterable[str]) -> tuple[str, str]:
+    """The hub's ``license`` for what is under all of these, and a ``license_name`` for ``other``.
+
+    Only one licence that the hub knows has an identifier there. Several together are ``other``:
+    none of their identifiers says what holds for all.
+    """
+    found = set(licences)
+    if len(found) == 1 and (only := next(iter(found))) in HUB_IDS:
+        return HUB_IDS[only], ""
+    if is_non_commercial(found):
+        return "other", "mixed-non-commercial"
+    return "other", "mixed" if found and found <= TERMS.keys() else "unknown"
+
+
+def is_non_commercial(licences: Iterable[str]) -> bool:
+    """Whether any of these forbids commercial use, as far as is known."""
+    return any(NON_COMMERCIAL in TERMS.get(licence, ()) for licence in licences)
