@@ -211,7 +211,7 @@ def _use(contents: Contents) -> str:
                 f"({unsupported}): package it with `--merge`."
             )
         else:
-            rank = contents.trained.config.get("lora.rank", "RANK")
+            rank = contents.trained.adapter_config.get("r", "RANK")
             blocks.append("vLLM, which takes template and tokenizer from here:")
             blocks.append(
                 _code(
@@ -291,8 +291,8 @@ def _grow(contents: Contents) -> str:
 
 
 def _not_in_vllm(contents: Contents) -> str:
-    config = contents.trained.config
-    found = {"lora.dora": "DoRA", "lora.embeddings": "trained embeddings"}
+    config = contents.trained.adapter_config
+    found = {"use_dora": "DoRA", "modules_to_save": "trained embeddings"}
     return ", ".join(words for key, words in found.items() if config.get(key))
 
 
@@ -447,14 +447,17 @@ def _options(config: dict[str, Any]) -> str:
 
 
 def _portable(value: Any) -> Any:
-    """A value without a path of this machine: of an absolute one, its last part."""
-    if isinstance(value, str) and (Path(value).is_absolute() or value.startswith("~")):
-        return Path(value).name
-    if isinstance(value, str):
-        scheme, colon, rest = value.partition(":")
-        if colon and (Path(rest).is_absolute() or rest.startswith("~")):
-            return f"{scheme}:{Path(rest).name}"
-    return value
+    """A value without a path of this machine: of an absolute one, its last part.
+
+    Also in the specs of models, ``hf:BASE+ADAPTER``.
+    """
+    if not isinstance(value, str):
+        return value
+    scheme, colon, rest = value.partition(":")
+    if colon and scheme in ("hf", "recorded"):
+        return f"{scheme}:{_portable(rest)}"
+    parts = value.split("+")
+    return "+".join(Path(p).name if Path(p).is_absolute() or p[:1] == "~" else p for p in parts)
 
 
 # --------------------------------------------------------------------------- what it achieves

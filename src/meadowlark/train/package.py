@@ -12,6 +12,7 @@ import json
 import shlex
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -29,17 +30,30 @@ from meadowlark.train.ancestry import Ancestry, ancestry, made_by, made_of, rest
 from meadowlark.train.card import Contents, Evaluated, licences, model_card
 from meadowlark.train.options import Dtype
 from meadowlark.train.tokenizer import BEGIN, load_tokenizer
-from meadowlark.train.trained import ADAPTER_CONFIG, Trained, hub_id, read_json, read_trained
+from meadowlark.train.trained import ADAPTER_CONFIG, Trained, hub_id, read_trained
 
 UNFINISHED = "unfinished"
 BASES_OWN = "the base model's own"
 Form = Literal["full", "merged", "adapter"]
+TERMS = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
 ADAPTER_KEYS = (
     *("peft_type", "task_type", "inference_mode", "r", "lora_alpha", "lora_dropout"),
     *("target_modules", "modules_to_save", "bias", "fan_in_fan_out", "use_rslora", "use_dora"),
 )
 """What every version of peft and vLLM knows of an adapter's configuration; other keys are written
 only where they say something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be made: ``form``, ``dtype`` and why that one, ``base`` (the place of the weights
+    to merge into, None without a merge) and ``base_name`` (the hub id to call it by, if given)."""
+
+    form: Form
+    dtype: str
+    why_dtype: str
+    base: str | None
+    base_name: str | None
 
 
 def package(
@@ -66,26 +80,22 @@ def package(
     """
     trained = read_trained(checkpoint)
     _check(trained, out, merge, dtype, base, base_name, template)
-    form: Form = "adapter" if trained.is_adapter else "full"
+    plan = _plan(trained, merge, dtype, base, base_name)
     inputs = {"checkpoint": checkpoint}
-    if merge:
-        form = "merged"
-        base = _base_place(trained, base)
-        if Path(base).is_dir():
-            inputs["base"] = Path(base)
-    elif base is not None:
-        base_name = base  # a hub id: _check saw to that
-    chosen, why = (dtype, "as asked") if dtype else serving_dtype(trained, form)
+    if plan.base is not None and Path(plan.base).is_dir():
+        inputs["base"] = Path(plan.base)
+    if template is not None and Path(template).is_file():
+        inputs["template"] = Path(template)
     inputs |= {f"scores {number}": path for number, path in enumerate(scores, start=1)}
     run = open_run(
         "package",
         out,
         options={
             "merge": merge,
-            "dtype": chosen,
-            "base": base if merge and not Path(str(base)).is_dir() else None,
-            "base_name": base_name,
-            "template": template,
+            "dtype": plan.dtype,
+            "base": None if "base" in inputs else plan.base,
+            "base_name": plan.base_name,
+            "template": Path(template).name if template and "template" in inputs else template,
             "licence": licence,
             "languages": list(languages),
         },
@@ -103,57 +113,53 @@ def package(
         work = out / UNFINISHED
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
-        tokenizer, template_words = _tokenizer(trained, template, base if merge else None)
-        how, held = _write_weights(trained, form, chosen, base, tokenizer, work)
-        if form == "adapter":
-            name = _write_adapter_config(trained, base_name, work)
-        else:
-            name = base_name or hub_id(base or "") or trained.base_id
-        ends = served.end_tokens(tokenizer, held)
-        served.save_served_tokenizer(tokenizer, work, _pieces(trained, base))
+        tokenizer, template_from = _tokenizer(trained, template, plan.base)
+        ours = _our_template(trained, tokenizer, template)
+        if ours is not None and template_from == BASES_OWN:
+            template_from = f"{ours.name}, which the base model brought"
+        how, ends = _write_weights(trained, plan, tokenizer, work)
+        served.save_served_tokenizer(tokenizer, work, _pieces(trained, plan.base))
         served.save_served_generation(tokenizer, ends, work)
-        written_in = _python_template(trained, tokenizer, template)
-        if written_in is not None and template_words == BASES_OWN:
-            template_words = f"{written_in.name}, which the base model brought"
-        proof = served.prove_rendering(tokenizer, work, ends, written_in)
-        no_gguf = "" if form == "adapter" else served.not_for_llama_cpp(tokenizer, work)
-        is_learned = tokenizer.bos_token == BEGIN  # nothing to make a model.gguf with
-        if written_in is not None and form != "adapter" and not is_learned:
-            text = served.modelfile(written_in, tokenizer, proof, ends)
+        proof = served.prove_rendering(tokenizer, work, ends, ours)
+        is_learned = tokenizer.bos_token == BEGIN  # llama.cpp cannot make a model.gguf of it
+        if ours is not None and plan.form != "adapter" and not is_learned:
+            text = served.modelfile(ours, tokenizer, proof, ends)
             (work / "Modelfile").write_text(text, encoding="utf-8")
+        _copy_terms(trained, plan.base, work)
         past = ancestry(trained.manifest) if trained.manifest else Ancestry((), ())
+        base_id = plan.base_name or hub_id(plan.base or "") or trained.base_id
         contents = Contents(
             name=out.resolve().name,
-            form=form,
-            dtype=chosen,
-            why_dtype=why,
+            form=plan.form,
+            dtype=plan.dtype,
+            why_dtype=plan.why_dtype,
             trained=trained,
             sha256=run.manifest.inputs["checkpoint"]["sha256"],
-            base=name,
-            base_licence=_base_licence(trained, base, past),
-            template=template_words,
+            base=base_id,
+            base_licence=_base_licence(trained, plan.base, past),
+            template=template_from,
             proof=proof,
             ends=tuple(tokenizer.convert_ids_to_tokens(end) for end in ends),
             bos=tokenizer.bos_token or "",
             has_modelfile=(work / "Modelfile").exists(),
-            not_for_llama_cpp=no_gguf,
+            not_for_llama_cpp=served.not_for_llama_cpp(tokenizer, work),
             ancestry=past,
             made_of=made_of(trained.manifest) if trained.manifest else {},
             evaluated=evaluated,
             licence=licence,
             languages=tuple(languages),
-            warnings=tuple(_warnings(trained, form, name)),
+            warnings=tuple(_warnings(trained, plan.form, base_id)),
         )
+        (work / "README.md").write_text(model_card(contents), encoding="utf-8")
         run.manifest.warnings += contents.warnings
         run.manifest.licences = licences(contents)
-        (work / "README.md").write_text(model_card(contents), encoding="utf-8")
         _into_place(run, work)
         run.finish(
-            form=form,
-            dtype=chosen,
-            dtype_because=why,
+            form=plan.form,
+            dtype=plan.dtype,
+            dtype_because=plan.why_dtype,
             weights=how,
-            template=template_words,
+            template=template_from,
             begin_tokens=proof.bos,
             end_tokens=list(contents.ends),
             proved_conversations=proof.conversations,
@@ -200,6 +206,16 @@ def _check(
             f"{trained.folder} brings the template it was trained with; --template is for folders "
             "that train did not make"
         )
+
+
+def _plan(
+    trained: Trained, merge: bool, dtype: str | None, base: str | None, base_name: str | None
+) -> Plan:
+    form: Form = "merged" if merge else "adapter" if trained.is_adapter else "full"
+    chosen, why = (dtype, "as asked") if dtype else serving_dtype(trained, form)
+    if not merge:  # then a base that was given is a hub id: _check saw to that
+        return Plan(form, chosen, why, None, base_name or base)
+    return Plan(form, chosen, why, _base_place(trained, base), base_name)
 
 
 def _base_place(trained: Trained, base: str | None) -> str:
@@ -281,9 +297,7 @@ def _pieces(trained: Trained, base: str | None) -> Path | None:
     return None
 
 
-def _python_template(
-    trained: Trained, tokenizer: Any, template: str | None
-) -> PromptTemplate | None:
+def _our_template(trained: Trained, tokenizer: Any, template: str | None) -> PromptTemplate | None:
     """What the tokenizer holds in Jinja as a template of ours, where it is one that is here."""
     named = str(template or trained.config.get("data.template") or "")
     if not named and trained.known is not None:
@@ -298,33 +312,35 @@ def _python_template(
 
 
 def _write_weights(
-    trained: Trained, form: Form, dtype: str, base: str | None, tokenizer: Any, work: Path
-) -> tuple[str, GenerationConfig | None]:
-    """The weights and, but for an adapter, config.json. Returns how they came there, and the
-    generation configuration they had."""
-    if form == "adapter":
-        if weights.stored_dtype(trained) in (dtype, "mixed"):
-            return weights.place_weights(trained, work), None
+    trained: Trained, plan: Plan, tokenizer: Any, work: Path
+) -> tuple[str, list[int]]:
+    """The weights with their config.json or adapter_config.json.
+
+    Returns how they came there, and the tokens that end an answer.
+    """
+    folder, dtype = trained.folder, plan.dtype
+    stored = weights.stored_dtype(trained)
+    if plan.form == "adapter":
+        _write_adapter_config(trained, plan.base_name or trained.base_id, work)
+        if stored in (dtype, "mixed"):
+            return weights.place_weights(trained, work), served.end_tokens(tokenizer, None)
         weights.convert_adapter(trained, dtype, work)
-        return f"converted to {dtype}", None
-    if form == "merged":
-        assert base is not None
-        model = weights.merge(base, trained.folder, dtype)
-        how, held = "merged in float32", model.generation_config
-    elif weights.stored_dtype(trained) == dtype:
-        config = AutoConfig.from_pretrained(trained.folder, trust_remote_code=False)
-        _check_vocabulary(config, tokenizer)
+        return f"converted to {dtype}", served.end_tokens(tokenizer, None)
+    if plan.form == "full" and stored == dtype:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        has_own = (folder / "generation_config.json").exists()
+        held = GenerationConfig.from_pretrained(folder) if has_own else None
         how = weights.place_weights(trained, work)
-        served.save_served_config(config, tokenizer, dtype, work)
-        has_own = (trained.folder / "generation_config.json").exists()
-        return how, GenerationConfig.from_pretrained(trained.folder) if has_own else None
     else:
-        model = weights.load(trained.folder, dtype)
-        how, held = f"converted to {dtype}", model.generation_config
-    _check_vocabulary(model.config, tokenizer)
-    weights.save(model, dtype, work)
-    served.save_served_config(model.config, tokenizer, dtype, work)
-    return how, held
+        if plan.base is not None:
+            model, how = weights.merge(plan.base, folder, dtype), "merged in float32"
+        else:
+            model, how = weights.load(folder, dtype), f"converted to {dtype}"
+        config, held = model.config, model.generation_config
+        weights.save(model, dtype, work)
+    _check_vocabulary(config, tokenizer)
+    served.save_served_config(config, tokenizer, dtype, work)
+    return how, served.end_tokens(tokenizer, held)
 
 
 def _check_vocabulary(config: Any, tokenizer: Any) -> None:
@@ -333,24 +349,25 @@ def _check_vocabulary(config: Any, tokenizer: Any) -> None:
         raise UserError(f"the tokenizer has {len(tokenizer):,} tokens, the model embeds {rows:,}")
 
 
-def _write_adapter_config(trained: Trained, base_name: str | None, work: Path) -> str:
+def _write_adapter_config(trained: Trained, base_id: str, work: Path) -> None:
     """adapter_config.json without this machine's paths or one version's defaults.
 
-    Returns the base's hub id. A local folder without one is not named at all: a path would be
-    wrong elsewhere, and a bare name would be looked up on the hub.
+    A base without a hub id is not named at all: a path would be wrong elsewhere, and a bare name
+    would be looked up on the hub.
     """
-    held = read_json(trained.folder / ADAPTER_CONFIG)
+    held = trained.adapter_config
+    telling = _telling(held)
     values = {
         key: value
         for key, value in held.items()
-        if key in ADAPTER_KEYS or (value not in (None, False, {}, []) and key in _telling(held))
+        if key in ADAPTER_KEYS or (key in telling and value not in (None, False, {}, []))
     }
-    values["target_modules"] = _sorted(held.get("target_modules"))
-    name = base_name or trained.base_id
-    values["base_model_name_or_path"] = name or None
+    modules = held.get("target_modules")
+    # peft keeps the names as a set, whose order changes from process to process.
+    values["target_modules"] = sorted(modules) if isinstance(modules, list) else modules
+    values["base_model_name_or_path"] = base_id or None
     text = json.dumps(values, indent=2, ensure_ascii=False, sort_keys=True)
     (work / ADAPTER_CONFIG).write_text(text + "\n", encoding="utf-8")
-    return name
 
 
 def _telling(held: dict[str, Any]) -> set[str]:
@@ -361,9 +378,13 @@ def _telling(held: dict[str, Any]) -> set[str]:
     return {key for key, value in held.items() if key not in usual or usual[key] != value}
 
 
-def _sorted(modules: Any) -> Any:
-    """peft keeps the names as a set, whose order changes from process to process."""
-    return sorted(modules) if isinstance(modules, list) else modules
+def _copy_terms(trained: Trained, base: str | None, work: Path) -> None:
+    """Licence texts that lie beside the weights have to go with them."""
+    for place in (trained.folder, Path(base or trained.base or ".")):
+        named = place != Path(".") and place.is_dir()
+        for path in sorted(place.iterdir()) if named else ():
+            if path.is_file() and path.stem.upper() in TERMS and not (work / path.name).exists():
+                shutil.copyfile(path, work / path.name)
 
 
 def _into_place(run: Run, work: Path) -> None:

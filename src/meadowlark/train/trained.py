@@ -27,19 +27,25 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 class Trained:
     """A checkpoint to package.
 
-    ``base`` is the folder or hub id that it was made from, empty for a model from scratch and
-    where nobody knows. ``manifest``, ``config`` (the run's options with dotted keys) and
-    ``environment`` are of the run that made it; a folder from elsewhere has none of them.
-    ``known`` is its entry among the published checkpoints, if its name is there.
+    ``adapter_config`` is an adapter's own configuration, empty for full weights. ``base`` is the
+    folder or hub id that it was made from, empty for a model from scratch and where nobody knows.
+    ``manifest``, ``config`` (the run's options with dotted keys) and ``environment`` are of the run
+    that made it; a folder from elsewhere has none of them. ``known`` is its entry among the
+    published checkpoints, if its name is there.
     """
 
     folder: Path
-    is_adapter: bool
+    adapter_config: dict[str, Any]
     base: str
     manifest: Manifest | None
     config: dict[str, Any]
     environment: dict[str, Any]
     known: Checkpoint | None
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether it is an adapter, which needs the weights of its base."""
+        return bool(self.adapter_config)
 
     @property
     def base_id(self) -> str:
@@ -62,8 +68,8 @@ def read_trained(folder: Path) -> Trained:
     if not folder.is_dir():
         raise UserError(f"no such folder: {folder}; give the folder that train wrote")
     manifest = _manifest(folder)
-    is_adapter = (folder / ADAPTER_CONFIG).exists()
-    if not is_adapter and not (folder / "config.json").exists():
+    has_adapter = (folder / ADAPTER_CONFIG).exists()
+    if not has_adapter and not (folder / "config.json").exists():
         raise UserError(
             f"{folder} is no checkpoint: it holds neither config.json nor {ADAPTER_CONFIG}"
             f"{_part_of_a_run(folder)}"
@@ -71,14 +77,13 @@ def read_trained(folder: Path) -> Trained:
     config: dict[str, Any] = {}
     if manifest is not None and (folder / "config.toml").exists():
         config = flatten(tomllib.loads((folder / "config.toml").read_text(encoding="utf-8")))
-    base = str(config.get("model.base") or "")
-    if is_adapter:
-        base = str(read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or base)
+    adapter_config = read_json(folder / ADAPTER_CONFIG) if has_adapter else {}
+    base = str(adapter_config.get("base_model_name_or_path") or config.get("model.base") or "")
     environment: dict[str, Any] = {}
     if manifest is not None and (folder / "environment.json").exists():
         environment = read_json(folder / "environment.json")
     known = known_checkpoint([folder.resolve().name]) if manifest is None else None
-    found = Trained(folder, is_adapter, base, manifest, config, environment, known)
+    found = Trained(folder, adapter_config, base, manifest, config, environment, known)
     found.files()
     return found
 
