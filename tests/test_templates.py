@@ -1,5 +1,10 @@
-"""Prompt templates: published bytes, and the Jinja form equal to the Python form."""
+"""Prompt templates: published bytes, and the Jinja and Go forms equal to the Python form."""
 
+import hashlib
+import json
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import jinja2
@@ -12,6 +17,7 @@ from meadowlark.records import Record, Turn
 from meadowlark.templates import (
     INPUT_MARKER,
     TEMPLATES,
+    PromptTemplate,
     load_template,
     messages,
     neutralise,
@@ -113,3 +119,64 @@ def test_a_template_file_and_its_faults(tmp_path: Path) -> None:
     assert load_template(str(file)).render([Turn("user", "x")]) == "Q\n\n### Instruction:\nx\n>"
     with pytest.raises(UserError, match="Did you mean 'medalpaca'"):
         load_template("medalpacca")
+
+
+CONVERSATIONS = [
+    [Turn("user", "Name a vitamin.")],
+    [Turn("user", user_content("Summarise.", "A text\nof é, 中文 and 🙂."))],
+    [Turn("user", user_content("A", "b")), Turn("assistant", "C"), Turn("user", "D")],
+    [Turn("user", "A"), Turn("assistant", "C"), Turn("user", user_content("D", "e"))],
+    [Turn("system", 'A "system" text.'), Turn("user", "A")],
+    [Turn("system", "S"), Turn("user", user_content("A", "b")), Turn("assistant", "C\n")],
+    [Turn("user", f"A{INPUT_MARKER}b{INPUT_MARKER}c")],
+    [Turn("user", "")],
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*TEMPLATES, "odd"])
+def test_gos_own_template_engine_renders_the_same_bytes(
+    name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("no go here to run Ollama's template language with")
+    template = PromptTemplate("odd", 'P "{{"\t', "Q \\", "\n\\I ", "\n<in>", "\n{% R %}")
+    template = TEMPLATES.get(name, template)
+    cases = [
+        {
+            "System": "\n\n".join(t.content for t in turns if t.role == "system"),
+            "Messages": [{"Role": t.role, "Content": t.content} for t in turns],
+        }
+        for turns in CONVERSATIONS
+    ]
+    given = {"Template": template.go_template(bos="<s>", eos="</s>"), "Cases": cases}
+    done = subprocess.run(
+        [go, "run", str(Path(__file__).with_name("ollama_template.go"))],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            "GOCACHE": str(tmp_path_factory.getbasetemp() / "go"),
+            "GO111MODULE": "off",
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    expected = [template.render(turns, bos="<s>", eos="</s>") for turns in CONVERSATIONS]
+    assert json.loads(done.stdout) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "sha256"),
+    [
+        ("alpaca", "0a87f439edf9fd4d"),
+        ("alpaca-lora", "5dfa39d3c20b60ae"),
+        ("medalpaca", "411f601a1154b30d"),
+    ],
+)
+def test_the_go_templates_are_those_that_go_1_27_rendered_right(name: str, sha256: str) -> None:
+    """Where there is no Go: after a change run the test above with one, then renew the hashes."""
+    written = TEMPLATES[name].go_template(bos="<s>", eos="</s>")
+    assert hashlib.sha256(written.encode()).hexdigest()[:16] == sha256

@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -21,7 +22,7 @@ from transformers import AutoConfig, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
 from meadowlark.dataset import Manifest, Run, open_run
-from meadowlark.errors import UserError
+from meadowlark.errors import MeadowlarkError, UserError
 from meadowlark.llm.prompter import open_prompter
 from meadowlark.records import Score, from_dict
 from meadowlark.templates import TEMPLATES, PromptTemplate, load_template
@@ -106,13 +107,10 @@ def package(
         return run
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    with run:
+    with run, _workshop(out) as work:
         _check_base(trained, run.manifest)
         evaluated = _evaluated(scores, run.manifest)
         _forget_paths(run.manifest)
-        work = out / UNFINISHED
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
         tokenizer, template_from = _tokenizer(trained, template, plan.base)
         ours = _our_template(trained, tokenizer, template)
         if ours is not None and template_from == BASES_OWN:
@@ -387,6 +385,20 @@ def _copy_terms(trained: Trained, base: str | None, work: Path) -> None:
                 shutil.copyfile(path, work / path.name)
 
 
+@contextmanager
+def _workshop(out: Path) -> Iterator[Path]:
+    """A folder in ``out`` to make everything in. Where that fails nothing of it stays, so that it
+    is not in the way of the corrected command."""
+    work = out / UNFINISHED
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    try:
+        yield work
+    except MeadowlarkError:
+        shutil.rmtree(work)
+        raise
+
+
 def _into_place(run: Run, work: Path) -> None:
     """Move the finished files to where they belong, readable by whoever serves them."""
     mode = (work / "tokenizer_config.json").stat().st_mode
@@ -402,7 +414,10 @@ def _forget_paths(manifest: Manifest) -> None:
     """Leave the names of inputs, whose hashes say which they were, and of paths in the command."""
     for given in manifest.inputs.values():
         given["path"] = Path(given["path"]).resolve().name
-    words = [Path(w).name if Path(w).is_absolute() else w for w in shlex.split(manifest.command)]
+    words = []
+    for word in shlex.split(manifest.command):
+        option, equals, value = word.rpartition("=")  # --base=FOLDER
+        words.append(option + equals + (Path(value).name if Path(value).is_absolute() else value))
     manifest.command = shlex.join(words)
 
 

@@ -49,9 +49,12 @@ def push(folder: Path, repo_id: str, *, public: bool = False) -> str:
     UserError, in one line, for whatever the hub refuses.
     """
     check_repository(repo_id)
+    manifest = read_manifest(folder)
+    if manifest.stage != "package":
+        raise UserError(f"{folder} was made by {manifest.stage}, not by package")
     changed = [
         name
-        for name, sha256 in read_manifest(folder).outputs.items()
+        for name, sha256 in manifest.outputs.items()
         if name != CARD and (not (folder / name).exists() or fingerprint(folder / name) != sha256)
     ]
     if changed:
