@@ -32,7 +32,7 @@ from meadowlark.train.options import TrainOptions, to_toml
 from meadowlark.train.package import package
 from meadowlark.train.run import train
 from meadowlark.train.tokenizer import load_tokenizer
-from tiny_model import make_tiny_model
+from tiny_model import make_tiny_model, make_tokenizer
 
 pytestmark = pytest.mark.filterwarnings(  # in peft itself
     "ignore:.*is_gradient_checkpointing:FutureWarning"
@@ -797,3 +797,45 @@ def test_a_tokenizer_that_llama_cpp_cannot_know_has_no_modelfile(packages: Path)
         "learned from the training rows is not among them"
         in (packages / "full" / "README.md").read_text()
     )
+
+
+FAMILIES = {
+    "mistral": {"num_key_value_heads": 2, "sliding_window": None},
+    "qwen2": {"num_key_value_heads": 2},
+    "qwen3": {"num_key_value_heads": 2, "head_dim": 8},
+    "gemma": {"num_key_value_heads": 2, "head_dim": 8},
+    "gemma3_text": {"num_key_value_heads": 2, "head_dim": 8, "sliding_window": 16},
+    "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_families_answer_as_their_checkpoint_does(tmp_path: Path, family: str) -> None:
+    """Whole, and with an adapter merged."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    tokenizer = make_tokenizer()
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "vocab_size": 408}
+    ends = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": None}
+    config = AutoConfig.for_model(
+        family,
+        **shape,
+        **ends,
+        **FAMILIES[family],
+        num_attention_heads=4,
+        max_position_embeddings=512,
+    )
+    for name in ("initializer_range", "init_std"):
+        if hasattr(config, name):
+            setattr(config, name, 0.3)
+    torch.manual_seed(0)
+    base = tmp_path / "base"
+    AutoModelForCausalLM.from_config(config).save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    adapter = adapt(base, tmp_path / "adapter", target_modules=["q_proj", "v_proj"], lora_alpha=400)
+    package(base, tmp_path / "full", dtype="float32")
+    package(adapter, tmp_path / "merged", merge=True, base=str(base), dtype="float32")
+    whole, tuned = our_answers(str(base)), our_answers(f"{base}+{adapter}")
+    assert whole != tuned
+    assert answers(*auto(tmp_path / "full")) == whole
+    assert answers(*auto(tmp_path / "merged")) == tuned
