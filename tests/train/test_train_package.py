@@ -1,9 +1,11 @@
 """Packages: one answer from every loader, the template as trained, and a card that is true."""
 
+import importlib.util
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -162,9 +164,11 @@ def test_the_code_in_the_card_runs_and_answers_as_the_run(
 def server(packages: Path) -> Iterator[str]:
     """``transformers serve`` of the merged package, in a process of its own."""
     for module in ("fastapi", "uvicorn", "openai"):
-        if not __import__("importlib").util.find_spec(module):
+        if not importlib.util.find_spec(module):
             pytest.skip(f"transformers serve needs {module}: pip install 'transformers[serving]'")
-    port = 18_765
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
     command = [sys.executable, "-c", "from transformers.cli.transformers import main; main()"]
     command += ["serve", str(packages / "merged"), "--port", str(port)]
     process = subprocess.Popen(
@@ -707,21 +711,30 @@ def test_the_card_opens_with_the_warning_and_tells_the_data(home: Path, packages
 
 
 def test_the_card_shows_scores_and_whether_they_are_about_these_weights(
-    home: Path, tmp_path: Path
+    home: Path, packages: Path, tmp_path: Path
 ) -> None:
-    """An exam of the checkpoint itself, and a score folder of who knows what."""
+    """Exams of the checkpoint, of a package of it, and of an adapter on it; scores of the first."""
     row = {"task": "demo", "model": str(home / "full"), "metric": "accuracy", "value": 0.25}
     row |= {"low": 0.1, "high": 0.5, "n": 40, "n_unreadable": 2}
-    for name, inputs in (("exam", {"model": home / "full"}), ("other", {})):
+    other = {"model": home / "full", "adapter": home / "adapter"}  # full is but its base
+    packaged = {"model": packages / "full"}
+    exams = {"exam": {"model": home / "full"}, "served": packaged, "other": other}
+    for name, inputs in exams.items():
         run = open_run("exam", tmp_path / name, options={}, inputs=inputs)
         with run:
-            run.write_json("scores.json", [row])
+            run.write_json("scores.json", [row, row | {"task": "demo/anatomy"}])
             run.finish()
-    scores = [tmp_path / "exam", tmp_path / "other"]
+    run = open_run("score", tmp_path / "score", options={}, inputs={"input 1": tmp_path / "exam"})
+    with run:
+        run.write_json("scores.json", [row])
+        run.finish()
+    scores = [tmp_path / "exam", tmp_path / "other", tmp_path / "score", tmp_path / "served"]
     done = package(home / "full", tmp_path / "out", scores=scores)
     text = (tmp_path / "out" / "README.md").read_text()
     assert "| demo | full | accuracy | 0.25 | 0.1 to 0.5 | 40 | 2 |" in text
-    assert "Evaluation `exam` (of the weights that were packaged here" in text
+    assert "anatomy" not in text
+    for name in ("exam", "score", "served"):
+        assert f"Evaluation `{name}` (its manifests lead to the very checkpoint" in text
     assert "Evaluation `other` (its manifests do not show that" in text
     assert [w for w in done.manifest.warnings if "scores in other" in w]
     assert str(home) not in text

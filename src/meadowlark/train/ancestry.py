@@ -7,7 +7,7 @@ was used, nearest first, and the names of inputs that are not. Only names leave 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,17 +74,32 @@ def made_by(path: Path, sha256: str) -> Path | None:
         return None
 
 
-def rests_on(folder: Path, sha256: str) -> bool:
-    """Whether a run, or one that it was made from, read just what has this fingerprint."""
-    if not (folder / MANIFEST).exists():
-        return False
-    return any(sha256 == given.get("sha256") for given in _inputs(read_manifest(folder)))
+EVALUATIONS = ("exam", "bench", "answer", "judge", "annotate", "score")
 
 
-def _inputs(manifest: Manifest) -> Iterator[Mapping[str, Any]]:
-    yield from manifest.inputs.values()
-    for run in ancestry(manifest).runs:
-        yield from run.manifest.inputs.values()
+def is_about(manifest: Manifest, sha256: str) -> bool:
+    """Whether an evaluation's subject is the checkpoint with this fingerprint, or a package of it.
+
+    Through scores to the answers they are of; never through a training, whose base is another
+    model.
+    """
+    subject = manifest.inputs.get("adapter") or manifest.inputs.get("model")
+    if subject is not None:
+        return sha256 in (subject.get("sha256"), _packaged(subject))
+    found = (
+        made_by(Path(str(i.get("path", ""))), str(i["sha256"])) for i in manifest.inputs.values()
+    )
+    behind = (read_manifest(folder) for folder in found if folder is not None)
+    return any(is_about(run, sha256) for run in behind if run.stage in EVALUATIONS)
+
+
+def _packaged(given: Mapping[str, Any]) -> str:
+    """The fingerprint of the checkpoint that an input is a package of; empty where it is none."""
+    folder = made_by(Path(str(given.get("path", ""))), str(given.get("sha256", "")))
+    manifest = read_manifest(folder) if folder is not None else None
+    if manifest is None or manifest.stage != "package":
+        return ""
+    return str(manifest.inputs["checkpoint"]["sha256"])
 
 
 def made_of(manifest: Manifest) -> dict[tuple[str, str], int]:

@@ -82,7 +82,7 @@ def model_card(contents: Contents) -> str:
         f"# {contents.name}",
         WARNING,
         _summary(contents),
-        *(f"**Note.** {warning}" for warning in contents.warnings),
+        *(f"**Note.** {warning}." for warning in contents.warnings),
         _use(contents),
         _prompt(contents),
         _data(contents),
@@ -177,11 +177,11 @@ def _summary(contents: Contents) -> str:
             how = " + ".join({"rslora": "rsLoRA", "dora": "DoRA"}[n] for n in variants)
         origin = f"{where}, fine-tuned with Meadowlark on medical instructions ({how})."
     form = {
-        "full": "The weights are whole",
+        "full": "These are whole weights",
         "merged": "The adapter is merged into the weights of its base, computed in float32",
         "adapter": "This is the adapter alone: it needs the weights of its base",
     }[contents.form]
-    return f"{origin.strip()} {form}, stored in {contents.dtype}: {contents.why_dtype}."
+    return f"{origin.strip()} {form}. Stored in {contents.dtype}: {contents.why_dtype}."
 
 
 def _base_words(contents: Contents) -> str:
@@ -485,16 +485,18 @@ def _results(contents: Contents) -> str:
             )
     for evaluated in contents.evaluated:
         proved = (
-            "of the weights that were packaged here, before any change of precision"
+            "its manifests lead to the very checkpoint that was packaged, before any change of "
+            "precision"
             if evaluated.proved
-            else "its manifests do not show that it is about these very weights"
+            else "its manifests do not show that it is about this checkpoint"
         )
         lines.append(f"Evaluation `{evaluated.name}` ({proved}):")
         table = [
             "| task | model | metric | value | 95 % interval | n | unreadable |",
             "|---|---|---|---:|---|---:|---:|",
         ]
-        table += [_score(score) for score in evaluated.scores]
+        whole = [score for score in evaluated.scores if "/" not in score.task]  # no groups of one
+        table += [_score(score) for score in whole or evaluated.scores]
         lines.append("\n".join(table))
     if len(lines) == 1:
         lines.append("None are known: nothing shows how good this model is.")

@@ -21,13 +21,13 @@ from huggingface_hub import ModelCard, try_to_load_from_cache
 from transformers import AutoConfig, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
-from meadowlark.dataset import Manifest, Run, open_run
+from meadowlark.dataset import MANIFEST, Manifest, Run, open_run, read_manifest
 from meadowlark.errors import MeadowlarkError, UserError
 from meadowlark.llm.prompter import open_prompter
 from meadowlark.records import Score, from_dict
 from meadowlark.templates import TEMPLATES, PromptTemplate, load_template
 from meadowlark.train import served, weights
-from meadowlark.train.ancestry import Ancestry, ancestry, made_by, made_of, rests_on
+from meadowlark.train.ancestry import Ancestry, ancestry, is_about, made_by, made_of
 from meadowlark.train.card import Contents, Evaluated, licences, model_card
 from meadowlark.train.options import Dtype
 from meadowlark.train.tokenizer import BEGIN, load_tokenizer
@@ -439,7 +439,7 @@ def _evaluated(folders: Sequence[Path], manifest: Manifest) -> tuple[Evaluated, 
         except (json.JSONDecodeError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is no list of scores: {error}") from None
         sha256 = manifest.inputs[f"scores {number}"]["sha256"]
-        proved = rests_on(folder, checkpoint)
+        proved = (folder / MANIFEST).exists() and is_about(read_manifest(folder), checkpoint)
         found.append(Evaluated(folder.resolve().name, sha256, proved, tuple(scores)))
         if not proved:
             manifest.warnings.append(
@@ -489,7 +489,7 @@ def _warnings(trained: Trained, form: Form, base: str) -> list[str]:
     if form == "adapter" and not base:
         found.append(
             "The base was a local folder without a hub id, so adapter_config.json names none: "
-            "whoever loads the adapter has to give the base (--base-name ORG/NAME would name it)"
+            "whoever loads the adapter has to give it (--base-name ORG/NAME would name it)"
         )
     if form == "adapter" and trained.config.get("model.added_tokens"):
         found.append(
