@@ -11,11 +11,11 @@ import pytest
 
 from meadowlark.dataset import read, read_manifest
 from meadowlark.errors import FolderDiffers, UserError
+from meadowlark.labels import TYPES
 from meadowlark.llm import ChatReply, ChatRequest, ScriptedModel
 from meadowlark.llm.errors import CallFailed, TooManyFailures
 from meadowlark.records import Record
 from meadowlark.synth.generate import generate
-from meadowlark.synth.labels import TYPES
 from meadowlark.synth.prompts import RESPOND_PROMPTS, generation_turns, text_of
 
 ORGANS = ("renal", "cardiac", "hepatic", "gastric", "neural", "dermal", "ocular", "aural", "dental")

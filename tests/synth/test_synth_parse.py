@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meadowlark.synth.labels import (
+from meadowlark.labels import (
     label_tags,
     normalise_difficulty,
     normalise_type,
@@ -273,6 +273,7 @@ def test_a_changed_label_keeps_its_original() -> None:
         "type": "rewriting",
         "type_original": "Rewrite Task",
         "topic": "Asthma",
+        "topic_area": "pulmonology",
         "view": "nurse",
         "difficulty": "2",
         "difficulty_original": "Level 2",

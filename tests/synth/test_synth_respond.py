@@ -14,7 +14,7 @@ from meadowlark.llm import ChatReply, ChatRequest, ScriptedModel
 from meadowlark.llm.errors import CallFailed
 from meadowlark.records import Record, to_json
 from meadowlark.synth.prompts import text_of
-from meadowlark.synth.replies import closing_letter, has_choices, is_refusal
+from meadowlark.synth.replies import choices_of, closing_letter, is_refusal
 from meadowlark.synth.respond import respond
 from meadowlark.templates import INPUT_MARKER
 
@@ -56,7 +56,8 @@ def test_each_task_is_answered_kept_or_rejected_with_its_reason(tmp_path: Path) 
         }.get(task, f" About {task}\n")
 
     model = ScriptedModel(teacher)
-    run = respond(write(tmp_path / "d.jsonl", records), TEACHER, tmp_path / "out", model=model)
+    data = write(tmp_path / "d.jsonl", records)
+    run = respond(data, TEACHER, tmp_path / "out", retries=0, model=model)
     rows, _ = read(tmp_path / "out", Record)
     assert [row.instruction for row in rows] == [
         "What is DNA?",
@@ -177,4 +178,4 @@ def test_the_closing_form_stands_at_the_end(text: str, letter: str) -> None:
     ],
 )
 def test_lettered_choices_are_seen(text: str, choices: bool) -> None:
-    assert has_choices(text) is choices
+    assert bool(choices_of(text)) is choices
