@@ -68,7 +68,7 @@ def generate(
     use_generated: int = 0,
     quotas: Sequence[str] = (),
     steer_after: int = 50,
-    layout: Layout = "text",
+    layout: str = "text",
     temperature: float = 1.0,
     top_p: float = 1.0,
     presence_penalty: float = 1.5,
@@ -95,6 +95,7 @@ def generate(
     _check(count, threshold, tasks_per_request, examples)
     if layout not in GENERATE_FILES:
         raise unknown("layout", layout, GENERATE_FILES)
+    form: Layout = "json" if layout == "json" else "text"
     shares = read_quotas(quotas)
     steered = bool(shares or use_generated)
     if steered and concurrency > steer_after:
@@ -113,7 +114,7 @@ def generate(
         "top_p": top_p,
         "presence_penalty": presence_penalty,
         "max_tokens": max_tokens,
-        "prompt": prompt_hash(*GENERATE_FILES[layout]),
+        "prompt": prompt_hash(*GENERATE_FILES[form]),
         "layout": layout,
         "use_generated": use_generated,
         "quotas": as_options(shares),
@@ -142,7 +143,7 @@ def generate(
         presence_penalty=presence_penalty,
     )
     steering = Steering(shares, use_generated, steer_after) if steered else None
-    plan = _Plan(pool, seed, examples, tasks_per_request, sampling, layout, steering)
+    plan = _Plan(pool, seed, examples, tasks_per_request, sampling, form, steering)
     model = model or open_chat_model(teacher)
     look_ahead = max(2 * concurrency, 8)
     with run, Journal(run.folder / JOURNAL) as journal, Spool(run) as spool:

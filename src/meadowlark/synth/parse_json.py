@@ -76,7 +76,7 @@ def json_tasks(text: str, finish: FinishReason) -> tuple[list[Task], list[Unread
             unread.append(Unread(made, text[begin:end] if end > begin else json.dumps(item)))
     if not tasks and not unread:
         return None
-    left = text[rest:].strip(" \t\r\n,]}")
+    left = text[rest:].lstrip(" \t\r\n,]}").rstrip()
     if left.startswith("{"):
         unread.append(Unread("truncated" if finish == "length" else "not parsed", left))
     return tasks, unread

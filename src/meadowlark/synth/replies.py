@@ -28,7 +28,8 @@ _DECLINES = re.compile(
     (?: assist | help\s+(?:you\s+)?(?:with|to) | help\b[.!] | provide | comply | fulfil+ | answer
       | give | offer | do\s+(?:that|this) | generate | create | write | complete | continue
       | respond | engage | diagnose | discuss | interpret | analy[sz]e | view | review | recommend
-      | look\s+at | examine | with\s+(?:this|that) | make\s+(?:a\s+)?(?:diagnos|predict) | prescribe )
+      | look\s+at | examine | with\s+(?:this|that)
+      | make\s+(?:a\s+)?(?:diagnos|predict) | prescribe )
     | \b(?:do|does|did)\s+not\s+have\s+(?:\w+\s+)?(?:medical|clinical)\s
       (?:training|expertise|degree|qualification|knowledge)
     | \bwithout\s+(?:a\s+)?(?:medical|clinical)\s+(?:training|expertise|degree)
