@@ -209,7 +209,7 @@ def test_generated_tasks_are_shown_once_they_are_known(seeds: Path, tmp_path: Pa
 
 
 def test_more_in_flight_than_steering_allows_is_refused(seeds: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="60 requests in flight.*raise --steer-after"):
+    with pytest.raises(UserError, match=r"60 requests in flight.*raise --steer-after"):
         generate(seeds, TEACHER, 9, tmp_path / "o", quotas=[DIFFICULTY], concurrency=60)
     generate(seeds, TEACHER, 9, tmp_path / "o", quotas=[DIFFICULTY], model=ScriptedModel(obedient))
     with pytest.raises(FolderDiffers, match="quotas"):
