@@ -19,12 +19,18 @@ from meadowlark.synth.task import Task
 
 ROWS = [
     {
-        "type": "chat", "topic": "Anaemia", "view": "nurse", "difficulty": 2,
+        "type": "chat",
+        "topic": "Anaemia",
+        "view": "nurse",
+        "difficulty": 2,
         "instruction": 'Explain "ferritin".',
         "input": "<noinput>",
     },
     {
-        "type": "multiple choice", "topic": "DNA", "view": "student", "difficulty": 4,
+        "type": "multiple choice",
+        "topic": "DNA",
+        "view": "student",
+        "difficulty": 4,
         "instruction": "Choose.",
         "input": "Which base is in RNA only?\nA) adenine\nB) uracil {U}",
     },

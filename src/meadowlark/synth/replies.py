@@ -96,7 +96,7 @@ def choices_of(text: str) -> set[str]:
 
     Empty unless there are at least A and B.
     """
-    found = set(re.findall(r"(?:^|[\s(;,*])\(?([A-J])(?:[).:]|\s-\s)", text))
+    found = set(re.findall(r"(?:^|[\s(;,*\"'“‘])\(?([A-J])(?:[).:]|\s-\s)", text))
     return found if {"A", "B"} <= found else set()
 
 
