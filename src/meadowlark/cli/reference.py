@@ -34,7 +34,8 @@ def formats() -> str:
         " that asks models also keeps `journal.sqlite`, with every call.",
         "",
         "Wherever rows are read, plain `.json` (a list), `.jsonl`, `.csv`, `.xlsx` (the first"
-        " sheet with a column Instruction) and `.parquet` files with the same keys are accepted; records also in the Alpaca (`instruction`, `input`,"
+        " sheet with a column Instruction) and `.parquet` files with the same keys are accepted;"
+        " records also in the Alpaca (`instruction`, `input`,"
         " `output`), ShareGPT (`conversations`) and messages (`messages`) layouts, questions also"
         " as `{question, choices, answer}`. Other scalar columns of a record become tags.",
         "",

@@ -22,6 +22,8 @@ Finder = Callable[[str], tuple[str, str] | None]
 RULES = "rules (first verb, head of the next noun phrase), not a dependency parse"
 SPACY_MODEL = "en_core_web_sm"
 TOP_VERBS, TOP_OBJECTS = 20, 4
+FIGURE_CUT = 10
+"""The paper's figure shows the pairs seen more often than this; its entropy is taken before."""
 
 _LEADING_CLAUSE = re.compile(
     r"^(?:as|in|for|given|based|using|from|if|when|while|with|after|before|imagine|suppose|you)\b"

@@ -81,7 +81,8 @@ EXAMPLES: tuple[tuple[str, str, str, int, str, str], ...] = (
         "Prior to actuation, agitate the canister and exhale to residual volume. Create an "
         "airtight oral seal around the mouthpiece, actuate once at the onset of a slow, deep "
         "inspiration, and maintain breath-holding for approximately ten seconds. Allow half a "
-        "minute before a further dose, and gargle with water where the preparation contains a corticosteroid.",
+        "minute before a further dose, and gargle with water where the preparation contains a "
+        "corticosteroid.",
     ),
     (
         "refusal of dialysis",
