@@ -34,6 +34,10 @@ from meadowlark.records import Record
         ("Explain briefly", ("explain", "")),
         ("I've had a headache since Monday.", None),
         ("What is fever?", None),
+        ("You are given a case. Choose.", None),
+        ("Write an essay explaining the causes of gout.", ("write", "essay")),
+        ("Ask questions you may have.", ("ask", "question")),
+        ("Interpret this report & classify it.", ("interpret", "report")),
         ("", None),
     ],
 )
