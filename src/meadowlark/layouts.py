@@ -36,15 +36,11 @@ def raw_rows(file: Path) -> Iterator[Any]:
 
 def numbered_rows(file: Path) -> Iterator[tuple[int, Any]]:
     """The rows of a json, jsonl, csv or xlsx file, each with the number under which a person finds
-    it: a spreadsheet's row, a file's line, a JSON list's element, from 1."""
+    it, from 1: a spreadsheet's row (the header is one), a file's line, a JSON list's element."""
     try:
         if file.suffix == ".csv":
             with file.open(encoding="utf-8-sig", newline="") as text:
-                reader = csv.DictReader(text)
-                before = 1
-                for row in reader:
-                    yield before + 1, row
-                    before = reader.line_num
+                yield from enumerate(csv.DictReader(text), start=2)
         elif file.suffix in (".jsonl", ".ndjson"):
             with file.open(encoding="utf-8-sig") as text:
                 for number, line in enumerate(text, start=1):

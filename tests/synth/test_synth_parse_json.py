@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,8 +14,8 @@ from hypothesis import strategies as st
 
 from meadowlark.dataset import read
 from meadowlark.llm import ChatRequest, ScriptedModel
-from meadowlark.records import Record
-from meadowlark.synth.generate import generate
+from meadowlark.records import Record, Turn
+from meadowlark.synth.generate import generate, with_schema
 from meadowlark.synth.parse import parse_tasks
 from meadowlark.synth.parse_json import SCHEMA
 from meadowlark.synth.task import Task
@@ -138,3 +141,12 @@ def test_the_layout_is_a_choice_of_generate(tmp_path: Path) -> None:
 def test_the_schema_asks_for_what_the_parser_reads() -> None:
     item = SCHEMA["properties"]["tasks"]["items"]
     assert set(item["required"]) == set(item["properties"]) == set(ROWS[0])
+
+
+def test_a_request_that_can_carry_a_schema_does() -> None:
+    @dataclasses.dataclass(frozen=True, slots=True)
+    class WithSchema(ChatRequest):
+        schema: Mapping[str, Any] | None = None
+
+    asked = with_schema(WithSchema((Turn("user", "List."),), label="generate:0"))
+    assert asked == WithSchema((Turn("user", "List."),), label="generate:0", schema=SCHEMA)

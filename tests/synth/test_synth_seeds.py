@@ -24,7 +24,7 @@ openpyxl = pytest.importorskip("openpyxl")
 COLUMN_NAMES = [name.lower() for name in COLUMNS]
 GOOD = dict(zip(COLUMN_NAMES, EXAMPLES[2], strict=True))
 FAULTY: list[dict[str, object]] = [
-    GOOD,
+    {**GOOD, "input": f"{GOOD['input']}\n\nA second paragraph: in a csv, three lines of its file."},
     {**GOOD, "instruction": ""},
     {**GOOD, "instruction": "List the causes of fever in a toddler.", "topic": ""},
     {**GOOD, "instruction": "Name two vitamins.", "difficulty": 7},
@@ -100,7 +100,6 @@ def test_our_own_examples_have_no_fault(tmp_path: Path) -> None:
 def test_faults_are_found_under_the_row_a_person_sees(tmp_path: Path, name: str) -> None:
     checked = check_seeds(write(tmp_path / name, FAULTY))
     first = {"s.xlsx": 1, "s.csv": 1, "s.json": 0, "s.jsonl": 0}[name]  # a header counts as a row
-    # A csv row's number is its first line: the example's input is one line, so rows are lines.
     assert [(f.row - first, f.what) for f in checked.faults] == FOUND
     assert [(r.row - first, r.what) for r in checked.remarks] == [
         (7, "unknown type"),

@@ -262,15 +262,14 @@ class _Plan:
             turns = generation_turns(shown, self.tasks, wanted, self.layout)
             request = ChatRequest(turns, self.sampling, draws[same], f"generate:{index}")
             draws[same] += 1
-            yield self._with_schema(request)
+            yield with_schema(request) if self.layout == "json" else request
 
-    def _with_schema(self, request: ChatRequest) -> ChatRequest:
-        """The request with the JSON schema of its reply, where requests can carry one."""
-        extra: dict[str, Any] = {"schema": SCHEMA}
-        carries = extra.keys() <= {f.name for f in dataclasses.fields(request)}
-        return (
-            dataclasses.replace(request, **extra) if self.layout == "json" and carries else request
-        )
+
+def with_schema(request: ChatRequest) -> ChatRequest:
+    """The request with the JSON schema of its reply, where requests can carry one."""
+    extra: dict[str, Any] = {"schema": SCHEMA}
+    carries = extra.keys() <= {f.name for f in dataclasses.fields(request)}
+    return dataclasses.replace(request, **extra) if carries else request
 
 
 @dataclass
