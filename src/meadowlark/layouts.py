@@ -30,16 +30,22 @@ from meadowlark.templates import INPUT_MARKER
 
 
 def raw_rows(file: Path) -> Iterator[Any]:
-    """The rows of a json, jsonl or csv file as parsed; a line that is no JSON comes as its text."""
+    """The rows of a file as parsed; a line that is no JSON comes as its text."""
+    return (row for _, row in numbered_rows(file))
+
+
+def numbered_rows(file: Path) -> Iterator[tuple[int, Any]]:
+    """The rows of a json, jsonl, csv or xlsx file, each with the number under which a person finds
+    it, from 1: a spreadsheet's row (the header is one), a file's line, a JSON list's element."""
     try:
         if file.suffix == ".csv":
             with file.open(encoding="utf-8-sig", newline="") as text:
-                yield from csv.DictReader(text)
+                yield from enumerate(csv.DictReader(text), start=2)
         elif file.suffix in (".jsonl", ".ndjson"):
             with file.open(encoding="utf-8-sig") as text:
-                for line in text:
+                for number, line in enumerate(text, start=1):
                     if line.strip():
-                        yield _loads(line)
+                        yield number, _loads(line)
         elif file.suffix == ".json":
             with file.open(encoding="utf-8-sig") as text:
                 rows = json.load(text)
@@ -47,9 +53,15 @@ def raw_rows(file: Path) -> Iterator[Any]:
                 raise UserError(
                     f"{file} must hold a JSON list of rows, not a {type(rows).__name__}"
                 )
-            yield from rows
+            yield from enumerate(rows, start=1)
+        elif file.suffix == ".xlsx":
+            from meadowlark.sheets import sheet_rows
+
+            yield from sheet_rows(file)
         else:
-            raise UserError(f"{file}: expected a folder or a .parquet, .json, .jsonl or .csv file")
+            raise UserError(
+                f"{file}: expected a folder or a .parquet, .json, .jsonl, .csv or .xlsx file"
+            )
     except (json.JSONDecodeError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file} cannot be read: {error}") from None
 

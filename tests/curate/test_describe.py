@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +17,7 @@ from meadowlark.curate.verbs import (
     verb_and_object,
     verb_noun_pairs,
 )
+from meadowlark.dataset import read
 from meadowlark.records import Record
 
 
@@ -31,6 +34,10 @@ from meadowlark.records import Record
         ("Explain briefly", ("explain", "")),
         ("I've had a headache since Monday.", None),
         ("What is fever?", None),
+        ("You are given a case. Choose.", None),
+        ("Write an essay explaining the causes of gout.", ("write", "essay")),
+        ("Ask questions you may have.", ("ask", "question")),
+        ("Interpret this report & classify it.", ("interpret", "report")),
         ("", None),
     ],
 )
@@ -86,10 +93,73 @@ def test_stats_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixtu
     file.write_text(json.dumps([{"instruction": "List [bold]causes[/bold]", "type": "chat"}, 3]))
     assert run(["stats", str(file), "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
-    assert "chat 1" in printed
+    assert re.search(r"chat +1 +100%", printed)
     found = json.loads((tmp_path / "out" / "stats.json").read_text())["datasets"]["rows.json"]
     assert found["rows"] == 1
     assert found["unreadable"] == 1
     assert run(["stats", str(file), "--json", str(tmp_path / "same.json")]) == 0
     again = json.loads((tmp_path / "same.json").read_text())
     assert again == json.loads((tmp_path / "out" / "stats.json").read_text())
+
+
+def test_seeds_and_generated_tasks_are_counted_in_one_vocabulary(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seeds, tasks = tmp_path / "seeds.json", tmp_path / "tasks.json"
+    labels = ("type", "view", "difficulty", "topic")
+    written = [("Rewrites", "Nurses", "Level 2", "Asthma"), ("Rewrite", "A nurse", "4/5", "Lungs")]
+    rows = [{"instruction": "Do it.", **dict(zip(labels, row, strict=True))} for row in written]
+    seeds.write_text(json.dumps(rows))
+    made = {"type": "rewriting", "type_original": "Rewrite Task", "view": "nurse", "topic": "COPD"}
+    tasks.write_text(json.dumps([{"instruction": "Do.", "tags": {**made, "difficulty": "2"}}] * 3))
+    assert run(["stats", str(seeds), str(tasks), "--json", str(tmp_path / "s.json")]) == 0
+    found = json.loads((tmp_path / "s.json").read_text())["datasets"]
+    assert found["seeds.json"]["labels"]["type"] == {"rewriting": 2}
+    assert found["seeds.json"]["labels"]["difficulty"] == {"2": 1, "4": 1}
+    assert found["tasks.json"]["labels"]["type"] == {"rewriting": 3}
+    assert found["seeds.json"]["labels"]["topic_area"] == {"pulmonology": 2}
+    assert found["tasks.json"]["labels"]["topic_area"] == {"pulmonology": 3}
+    assert found["seeds.json"]["labels_as_written"]["type"] == {"distinct": 2, "top_20_share": 1.0}
+    printed = capsys.readouterr().out
+    assert re.search(r"type +seeds.json +tasks.json *\n +rewriting +2 +100% +3 +100%", printed)
+
+
+def test_labels_of_another_vocabulary_stay() -> None:
+    row = Record("Q", tags={"type": "susceptibility", "view": "Martian", "difficulty": "unknown"})
+    assert describe([row])["labels"] == {
+        "type": {"susceptibility": 1},
+        "view": {"Martian": 1},
+        "difficulty": {"unknown": 1},
+    }
+
+
+def test_alpacares_seeds_are_described_as_a_plain_count_says(real_data: Path) -> None:
+    """Oracles: Counter over the raw file, scipy's entropy over the pairs."""
+    stats = pytest.importorskip("scipy.stats")
+    path = real_data / "alpacare" / "med_seed.json"
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    found = describe(read(path, Record)[0])
+    assert (found["rows"], found["without_input"]) == (167, 55)
+    for label in ("type", "view", "topic"):
+        counts = Counter(str(row[label]) for row in raw)
+        top = sum(n for _, n in counts.most_common(20))
+        assert found["labels_as_written"][label] == {
+            "distinct": len(counts),
+            "top_20_share": round(top / 167, 4),
+        }
+    assert found["labels"]["difficulty"] == Counter(str(row["difficulty"]) for row in raw)
+    assert sum(found["labels"]["type"].values()) == 167
+    assert len(found["labels"]["type"]) == 10
+    pairs = [pair["count"] for pair in found["verb_noun"]["pairs"]]
+    assert found["linguistic_entropy_bits"] == pytest.approx(stats.entropy(pairs, base=2))
+    assert len(pairs) <= 80
+    words = [len(row["instruction"].split()) for row in raw]
+    assert found["words"]["instruction"]["mean"] == pytest.approx(sum(words) / 167, abs=0.05)
+
+
+def test_the_figures_pairs_are_those_seen_more_than_ten_times() -> None:
+    rows = [Record("List causes.")] * 11 + [Record("Write notes.")] * 10
+    verbs = describe(rows)["verb_noun"]
+    assert verbs["pairs_in_figure"] == 1
+    assert verbs["share_in_figure"] == pytest.approx(11 / 21)
+    assert verbs["share_of_rows"] == 1.0

@@ -14,10 +14,10 @@ from meadowlark.dataset import read, read_manifest
 from meadowlark.demo import FOLDER, steps
 from meadowlark.demo.rekey import SEEDS, TEACHER, main
 from meadowlark.errors import UserError
+from meadowlark.labels import TYPES
 from meadowlark.records import Record
 from meadowlark.synth import prompts
 from meadowlark.synth.generate import generate
-from meadowlark.synth.labels import TYPES
 from meadowlark.synth.respond import respond
 
 REPAIR = "the shipped recording no longer answers: run  python -m meadowlark.demo.rekey"

@@ -15,8 +15,6 @@ from meadowlark.llm import ChatReply, ChatRequest, ScriptedModel
 from meadowlark.llm.errors import CallFailed, TooManyFailures
 from meadowlark.records import Record
 from meadowlark.synth.generate import generate
-from meadowlark.synth.labels import TYPES
-from meadowlark.synth.prompts import RESPOND_PROMPTS, generation_turns, text_of
 
 ORGANS = ("renal", "cardiac", "hepatic", "gastric", "neural", "dermal", "ocular", "aural", "dental")
 WORDS = (*ORGANS, "nasal", "vascular")
@@ -145,6 +143,7 @@ def test_the_filter_names_the_neighbour_of_what_it_drops(seeds: Path, tmp_path: 
     assert rejected[1]["reason"] == "too similar to a seed"
     (warning,) = run.manifest.warnings
     assert "stopped after 20 requests with 1 of 1,000 tasks" in warning
+    assert "too similar to a kept task (39), too similar to a seed (20)" in warning
 
 
 def test_without_the_filter_every_readable_task_stays(seeds: Path, tmp_path: Path) -> None:
@@ -250,26 +249,12 @@ def test_impossible_options_are_explained(
         generate(seeds, "openai:m@http://h/v1", **{"count": 5, **options}, out=tmp_path / "o")  # type: ignore
 
 
-def test_the_prompt_carries_its_requirements() -> None:
-    text = text_of("generate_user.txt")
-    numbers = [line.split(".")[0] for line in text.splitlines() if line[:1].isdigit()]
-    assert numbers == [str(n) for n in range(1, 16)]
-    assert all(name in text for name in TYPES)
-    for word in ("USMLE", "<noinput>", "###", "50 and 200 words", "more than 50 words", "1 to 5"):
-        assert word in text
-    shown = [Record(f"Instruction {n}", tags={"type": "chat"}) for n in range(3)]
-    _, user = generation_turns(shown, 12)
-    assert "List of 15 tasks. The first 3 are given; write tasks 4 to 15." in user.content
-    assert user.content.count("###\n") == 3
-    assert user.content.endswith("Instruction: Instruction 2\nInput: <noinput>")
-    assert "The answer is (X)." in text_of(RESPOND_PROMPTS["data"])
-
-
 @pytest.mark.parametrize(
     ("name", "count", "without_input"),
     [
         ("alpacare/med_seed.json", 167, 55),
         ("instructions/self_instruct/seed_tasks.jsonl", 175, None),
+        ("instructions/stanford_alpaca/seed_tasks.jsonl", 175, None),
     ],
 )
 def test_published_seed_sets_are_read_whole(

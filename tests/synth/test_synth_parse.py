@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meadowlark.synth.labels import (
+from meadowlark.labels import (
     label_tags,
     normalise_difficulty,
     normalise_type,
     normalise_view,
+    topic_area,
 )
 from meadowlark.synth.parse import Task, parse_tasks
 
@@ -87,6 +89,42 @@ def test_real_teachers_stray_from_the_layout(text: str) -> None:
     assert parse_tasks(text) == ([FIRST, SECOND], [])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        ASKED.replace(": ", "："),
+        ASKED.replace(": ", " : "),
+        ASKED.replace(": ", "\u00a0: ").replace("4. ", "4.\u00a0"),
+        ASKED.replace("4. ", "４．").replace("5. ", "５．"),
+        ASKED.replace("4. ", "4、").replace("5. ", "5、"),
+        ASKED.replace("4. ", "（4）").replace("5. ", "（5）"),
+        ASKED.replace("###", "＃＃＃"),
+        ASKED.replace("<noinput>", "＜noinput＞"),
+        ASKED.replace("<noinput>", "« <noinput> »"),
+        ASKED.replace("<noinput>", "„<noinput>“"),
+        ASKED.replace("Input: h", "Input: „h").replace("ug/L", "ug/L“"),
+        ASKED.replace("Input: h", "Input: «h").replace("ug/L", "ug/L»"),
+        ASKED.replace("Instruction:", "Task:"),
+        ASKED.replace("Instruction:", "**Question:**"),
+        ASKED.replace("Instruction:", "Prompt:").replace("Input:", "Context:"),
+        ASKED.replace("Type:", "Category:").replace("Input:", "Input text:"),
+        ASKED.replace("4. ", "40001. ").replace("5. ", "40002. "),
+    ],
+)
+def test_other_languages_punctuation_and_other_names(text: str) -> None:
+    assert parse_tasks(text) == ([FIRST, SECOND], [])
+
+
+def test_a_question_inside_an_input_is_no_field() -> None:
+    input = "Question: what is RNA?\nContext: a ribosome\nTask: none\nPrompt: choose"
+    text = ASKED.replace("<noinput>", input)
+    assert [t.input for t in parse_tasks(text)[0]] == [input, SECOND.input]
+    glued = ASKED.replace("low?\nInput: <noinput>", f"low? Question: why?\nInput: {input}")
+    first = parse_tasks(glued)[0][0]
+    assert first.instruction == "Why am I tired when my iron is low? Question: why?"
+    assert first.input == input
+
+
 def test_glued_tasks_come_apart() -> None:
     lines = ASKED.replace("###\n", "").replace("\nferritin", "; ferritin").split("\n")
     tasks, unread = parse_tasks(" ".join(lines))
@@ -96,7 +134,10 @@ def test_glued_tasks_come_apart() -> None:
 
 
 def test_gpt4s_own_glued_tasks_come_apart_into_19(real_data: Path) -> None:
-    """Counted by hand: 12 rows; rows 1, 2, 3, 4, 10, 11 and 12 hold a second task in the input."""
+    """Counted by hand, by reading each row of the file from its instruction to the end of its input
+    and counting the instructions met: the 12 rows hold one each in their own field, and rows 1,
+    2, 3, 4, 10, 11 and 12 one more inside the input, after "2. Type:". No row holds three.
+    """
     counts, tasks = [], []
     path = real_data / "alpacare" / "gpt4_generated_tasks_sample.jsonl"
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -216,6 +257,50 @@ def test_what_is_written_in_the_layout_is_read_back(content: list[tuple[str, lis
     assert unread == []
 
 
+names = st.sampled_from(
+    [
+        {},
+        {"Type": "Task type", "View": "Perspective", "Difficulty": "Difficulty level"},
+        {"Topic": "Subject", "View": "Point of view", "Instruction": "Instructions"},
+    ]
+)
+styles = st.tuples(
+    st.sampled_from(["###", "---", "", "***", "＃＃＃"]),  # before a task
+    st.sampled_from(["{}. ", "{}) ", "({}) ", "**{}.** ", "Task {}:\n", "### {}.\n", "{}、", ""]),
+    st.sampled_from(["{}: ", "**{}:** ", "**{}**: ", "{}：", "{} : ", "- {}: ", "*{}:* ", "{}:\n"]),
+    st.sampled_from(["<noinput>", '"<noinput>"', "<No Input>", "N/A", "None", "", "`<noinput>`"]),
+    names,
+    st.booleans(),  # in a code fence
+    st.sampled_from(["\n", "\r\n"]),
+)
+
+
+@given(
+    st.lists(st.tuples(sentence, st.lists(sentence, max_size=2)), min_size=1, max_size=4), styles
+)
+def test_the_layout_in_any_mixture_of_styles_is_read_back(
+    content: list[tuple[str, list[str]]],
+    style: tuple[str, str, str, str, dict[str, str], bool, str],
+) -> None:
+    before, number, label, absent, renamed, fenced, newline = style
+    lines = []
+    for n, (instruction, input) in enumerate(content, start=4):
+        values = ["chat", "anaemia", "nurse", "3", instruction, "\n".join(input) or absent]
+        fields = zip(
+            ("Type", "Topic", "View", "Difficulty", "Instruction", "Input"), values, strict=True
+        )
+        block = [label.format(renamed.get(name, name)) + value for name, value in fields]
+        lines += [before, number.format(n) + block[0], *block[1:]]
+    text = "\n".join(lines)
+    text = f"```\n{text}\n```" if fenced else text
+    tasks, unread = parse_tasks(text.replace("\n", newline))
+    assert unread == []
+    assert tasks == [
+        Task(instruction, "\n".join(input), "chat", "anaemia", "nurse", "3")
+        for instruction, input in content
+    ]
+
+
 @pytest.mark.parametrize(
     ("label", "name"),
     [
@@ -261,11 +346,33 @@ def test_views_have_one_name(label: str, name: str) -> None:
     ("label", "level"),
     [
         *(("3", "3"), ("4/5", "4"), ("Level 2", "2"), ("hard (4)", "4"), ("Medium", "3")),
-        *(("", ""), ("10", ""), ("very difficult", "5"), ("unclear", "")),
+        *(("", ""), ("10", ""), ("very difficult", "5"), ("unclear", ""), ("３", "3")),
     ],
 )
 def test_difficulty_is_1_to_5(label: str, level: str) -> None:
     assert normalise_difficulty(label) == level
+
+
+@pytest.mark.parametrize(
+    ("topic", "area"),
+    [
+        ("Diabetes Treatment", "endocrinology"),
+        ("Treatment", "treatment"),
+        ("Pathophysiology", "physiology and pathophysiology"),
+        ("Psychiatric diseases", "mental health"),
+        ("Radiology reports", "imaging"),
+        ("Underwater basketry", "other"),
+        ("", ""),
+    ],
+)
+def test_a_free_topic_has_a_field_of_medicine(topic: str, area: str) -> None:
+    assert topic_area(topic) == area
+
+
+@given(st.text(max_size=30))
+def test_normalising_a_label_again_changes_nothing(label: str) -> None:
+    for normalise in (normalise_type, normalise_view, normalise_difficulty, topic_area):
+        assert normalise(normalise(label)) == normalise(label)
 
 
 def test_a_changed_label_keeps_its_original() -> None:
@@ -273,6 +380,7 @@ def test_a_changed_label_keeps_its_original() -> None:
         "type": "rewriting",
         "type_original": "Rewrite Task",
         "topic": "Asthma",
+        "topic_area": "pulmonology",
         "view": "nurse",
         "difficulty": "2",
         "difficulty_original": "Level 2",
@@ -286,3 +394,8 @@ def test_every_label_of_alpacares_seeds_has_a_name(real_data: Path) -> None:
     assert len({seed["type"] for seed in seeds}) > 2 * len(types)
     assert sum(normalise_view(seed["view"]) == "other" for seed in seeds) <= 3
     assert {normalise_difficulty(seed["difficulty"]) for seed in seeds} == set("12345")
+    areas = Counter(topic_area(seed["topic"]) for seed in seeds)
+    assert "other" not in areas
+    assert areas["pharmacology"] == 17  # counted by reading the 167 topics
+    assert areas["genetics"] == 14
+    assert areas["mental health"] == 3

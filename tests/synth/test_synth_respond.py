@@ -14,7 +14,7 @@ from meadowlark.llm import ChatReply, ChatRequest, ScriptedModel
 from meadowlark.llm.errors import CallFailed
 from meadowlark.records import Record, to_json
 from meadowlark.synth.prompts import text_of
-from meadowlark.synth.replies import closing_letter, has_choices, is_refusal
+from meadowlark.synth.replies import choices_of, closing_letter, is_refusal
 from meadowlark.synth.respond import respond
 from meadowlark.templates import INPUT_MARKER
 
@@ -56,7 +56,8 @@ def test_each_task_is_answered_kept_or_rejected_with_its_reason(tmp_path: Path) 
         }.get(task, f" About {task}\n")
 
     model = ScriptedModel(teacher)
-    run = respond(write(tmp_path / "d.jsonl", records), TEACHER, tmp_path / "out", model=model)
+    data = write(tmp_path / "d.jsonl", records)
+    run = respond(data, TEACHER, tmp_path / "out", retries=0, model=model)
     rows, _ = read(tmp_path / "out", Record)
     assert [row.instruction for row in rows] == [
         "What is DNA?",
@@ -87,6 +88,108 @@ def test_each_task_is_answered_kept_or_rejected_with_its_reason(tmp_path: Path) 
     assert first.turns[0].content == text_of("respond_data.txt")
     assert first.turns[1].content == "What is DNA?\n\n### Input:\nA sample of DNA and RNA."
     assert first.sampling.max_tokens == 600
+
+
+def answer(reply: object, *replies: object) -> ScriptedModel:
+    """A teacher that gives each task the next of these replies, by how often it was asked."""
+    said = (reply, *replies)
+    asked: dict[str, int] = {}
+
+    def teacher(request: ChatRequest) -> str | ChatReply | Exception:
+        task = request.turns[-1].content
+        asked[task] = asked.get(task, -1) + 1
+        return said[asked[task]]  # type: ignore[return-value]
+
+    return ScriptedModel(teacher)
+
+
+REFUSAL = "I'm sorry, but I can't help with that."
+
+
+def test_a_bad_answer_is_asked_for_again_and_the_order_stays(tmp_path: Path) -> None:
+    """Also for the last rows, when all requests were already made."""
+    data = write(tmp_path / "d.jsonl", [Record(f"Task {n}") for n in range(40)])
+    model = answer(REFUSAL, "Fine.")
+    run = respond(data, TEACHER, tmp_path / "out", concurrency=7, model=model)
+    rows, _ = read(tmp_path / "out", Record)
+    assert [row.instruction for row in rows] == [f"Task {n}" for n in range(40)]
+    assert {row.output for row in rows} == {"Fine."}
+    assert run.manifest.results["asked_again"] == 40
+    assert run.manifest.results["answered_when_asked_again"] == 40
+    assert sorted(request.draw for request in model.asked) == [0] * 40 + [1] * 40
+    # A try again is held up by nothing: it comes before rows that were not asked for yet.
+    assert "again1" in " ".join(request.label for request in model.asked[:72])
+
+
+def test_a_cut_answer_is_asked_for_with_twice_the_tokens(tmp_path: Path) -> None:
+    data = write(tmp_path / "d.jsonl", [Record("Tell a story.")])
+    cut = ChatReply("Once", "length")
+    model = answer(cut, cut, ChatReply("Once upon a time. The end."))
+    respond(data, TEACHER, tmp_path / "out", retries=2, max_tokens=100, model=model)
+    assert [r.sampling.max_tokens for r in model.asked] == [100, 200, 400]
+    assert read(tmp_path / "out", Record)[0][0].output == "Once upon a time. The end."
+
+
+@pytest.mark.parametrize(
+    ("replies", "retries", "temperature", "reason", "detail", "requests"),
+    [
+        ((REFUSAL, REFUSAL + "!"), 1, 1.0, "refused", REFUSAL + "!", 2),
+        ((REFUSAL,), 0, 1.0, "refused", REFUSAL, 1),
+        ((REFUSAL,), 3, 0.0, "refused", REFUSAL, 1),  # it would say the same again
+        (("", "", ""), 2, 1.0, "empty", "", 3),
+        ((REFUSAL, CallFailed("HTTP 400", "too long")), 1, 1.0, "refused", REFUSAL, 2),
+        ((ChatReply("On", "length"),) * 2, 1, 0.0, "truncated", "On", 2),
+    ],
+)
+def test_what_stays_bad_is_rejected_with_its_reason(
+    tmp_path: Path, replies: tuple[object, ...], retries: int, temperature: float, reason: str,
+    detail: str, requests: int,
+) -> None:  # fmt: skip
+    data = write(tmp_path / "d.jsonl", [Record("Task")])
+    model = answer(*replies)
+    respond(data, TEACHER, tmp_path / "out", retries=retries, temperature=temperature, model=model)
+    (row,) = pq.read_table(tmp_path / "out" / "rejected.parquet").to_pylist()
+    assert (row["reason"], row["detail"]) == (reason, detail)
+    assert len(model.asked) == requests
+
+
+def test_the_closing_answer_names_a_choice_that_is_offered(tmp_path: Path) -> None:
+    tags = {"type": "multiple choice"}
+    data = write(tmp_path / "d.jsonl", [Record("Choose.", CHOICES, tags=tags)])
+    wrong = answer("It is E. The answer is (E).", "It is C. The answer is (C).")
+    respond(data, TEACHER, tmp_path / "out", retries=0, model=wrong)
+    (row,) = pq.read_table(tmp_path / "out" / "rejected.parquet").to_pylist()
+    assert row["reason"] == "closing answer is no choice"
+    again = answer("It is E. The answer is (E).", "It is C. The answer is (C).")
+    respond(data, TEACHER, tmp_path / "again", model=again)
+    assert read(tmp_path / "again", Record)[0][0].output.endswith("(C).")
+
+
+def test_alpacares_faults_are_not_repeated(tmp_path: Path) -> None:
+    """An input with DNA, RNA or NA in it reaches the teacher; no stop string cuts "13.2"."""
+    inputs = ["A DNA and RNA sample.", "NA 138 mmol/L", "haemoglobin 13.2 g/dL", "BANANA allergy"]
+    data = write(tmp_path / "d.jsonl", [Record("Interpret.", text) for text in inputs])
+    model = ScriptedModel(lambda r: ChatReply(r.turns[-1].content.partition(INPUT_MARKER)[2]))
+    respond(data, TEACHER, tmp_path / "out", model=model)
+    assert [row.output for row in read(tmp_path / "out", Record)[0]] == inputs
+    assert all(request.sampling.stop == () for request in model.asked)
+    assert all(INPUT_MARKER in request.turns[-1].content for request in model.asked)
+
+
+def test_a_large_set_is_read_and_written_in_batches(tmp_path: Path) -> None:
+    """Rows of several batches and row groups keep their order among those that had an output."""
+    records = [Record(f"Task {n}", output="Old." if n % 3 == 0 else "") for n in range(4500)]
+    data = write(tmp_path / "d.jsonl", records)
+    run = respond(
+        data, TEACHER, tmp_path / "out", concurrency=50, model=ScriptedModel(lambda r: "New.")
+    )
+    rows, _ = read(tmp_path / "out", Record)
+    assert [row.instruction for row in rows] == [f"Task {n}" for n in range(4500)]
+    assert [row.output for row in rows] == ["Old.", "New.", "New."] * 1500
+    assert run.manifest.results["had_an_output_before"] == 1500
+    file = pq.ParquetFile(tmp_path / "out" / "rows.parquet")
+    assert file.num_row_groups == 3
+    assert not list((tmp_path / "out").glob("*.tmp"))
 
 
 def test_a_raised_limit_asks_only_for_the_new_rows(tmp_path: Path) -> None:
@@ -170,6 +273,9 @@ def test_the_closing_form_stands_at_the_end(text: str, letter: str) -> None:
     ("text", "choices"),
     [
         (CHOICES, True),
+        ('Question: which? Choice A: "x" Choice B: "y"', True),
+        ("Which?\n**A.** x\n**B.** y", True),
+        ("Which?\nA - x\nB - y", True),
         ("Which one?\n(A) x\n(B) y", True),
         ("Which one? A. x B. y C. z", True),
         ("Hepatitis A and B are viral.", False),
@@ -177,4 +283,4 @@ def test_the_closing_form_stands_at_the_end(text: str, letter: str) -> None:
     ],
 )
 def test_lettered_choices_are_seen(text: str, choices: bool) -> None:
-    assert has_choices(text) is choices
+    assert bool(choices_of(text)) is choices

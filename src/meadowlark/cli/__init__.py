@@ -21,7 +21,7 @@ from meadowlark.errors import MeadowlarkError, Stopped, UserError
 
 VERBS = {
     "Start here": ["demo", "doctor", "models"],
-    "Make data with a teacher model": ["generate", "filter", "respond"],
+    "Make data with a teacher model": ["seeds", "generate", "filter", "respond"],
     "Convert and prepare data": ["sources", "convert", "mix"],
     "Look at data": ["show", "stats", "export"],
     "Train": ["train", "package"],

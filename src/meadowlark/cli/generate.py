@@ -13,7 +13,9 @@ from meadowlark.cli.options import Force, Limit, Out, Seed, summarise
 def generate(
     seeds: Annotated[
         Path,
-        typer.Option("--seeds", help="Seed tasks (.json, .jsonl, .csv, .parquet or a folder)."),
+        typer.Option(
+            "--seeds", help="Seed tasks (.xlsx, .json, .jsonl, .csv, .parquet or a folder)."
+        ),
     ],
     teacher: Annotated[
         str,
@@ -36,8 +38,37 @@ def generate(
         int, typer.Option("--tasks-per-request", min=1, help="Tasks asked for in one request.")
     ] = 12,
     examples: Annotated[
-        int, typer.Option("--examples", min=1, help="Seed tasks shown in one request.")
+        int,
+        typer.Option(
+            "--examples", "--seeds-per-request", min=1, help="Seed tasks shown in one request."
+        ),
     ] = 3,
+    use_generated: Annotated[
+        int,
+        typer.Option(
+            "--use-generated", min=0, help="Tasks kept before that are shown beside the seeds."
+        ),
+    ] = 0,
+    quota: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--quota",
+            help="Balance of a label: difficulty=1:10,2:20,3:30,4:30,5:10; also type, view and "
+            "topic (its field); * is the rest. Or a .toml file. May be repeated.",
+        ),
+    ] = None,
+    steer_after: Annotated[
+        int,
+        typer.Option(
+            "--steer-after",
+            min=1,
+            help="With --quota or --use-generated, a request knows the replies this many "
+            "requests back; the most in flight.",
+        ),
+    ] = 50,
+    layout: Annotated[
+        str, typer.Option("--layout", help="What the teacher writes: text or json.")
+    ] = "text",
     temperature: Annotated[float, typer.Option("--temperature", min=0.0)] = 1.0,
     top_p: Annotated[float, typer.Option("--top-p", min=0.0, max=1.0)] = 1.0,
     presence_penalty: Annotated[float, typer.Option("--presence-penalty")] = 1.5,
@@ -63,7 +94,12 @@ def generate(
     to continue the list. A seed has an instruction, an input and the labels type,
     topic, view and difficulty. Replies are read task by task; what cannot be read,
     or is too like an earlier task, goes to rejected.parquet with the reason. The
-    outputs are written later, by "respond".
+    outputs are written later, by "respond". Asking goes on until --count tasks were
+    kept, and stops with an explanation when next to nothing is.
+
+    With --quota the teacher is asked for labels in those proportions, and exactly
+    the apportioned numbers are kept. --layout json asks for JSON, held to a schema
+    where the server can do that.
 
     Every call is kept in OUT/journal.sqlite: a stopped run goes on without asking
     anything twice, and recorded:OUT/journal.sqlite answers as the teacher did. A
@@ -76,6 +112,9 @@ def generate(
           --teacher openai:gpt-4o@https://api.openai.com/v1
       meadowlark generate --seeds seeds.jsonl --count 20 --out runs/first-look \\
           --teacher openai:llama3.3@http://localhost:11434/v1
+      meadowlark generate --seeds seeds.xlsx --count 1000 --out runs/balanced \\
+          --quota difficulty=1:10,2:20,3:30,4:25,5:15 --quota view=patient:30,*:70 \\
+          --teacher openai:gpt-4o@https://api.openai.com/v1
       meadowlark generate --seeds seeds.jsonl --count 500 --out runs/again \\
           --teacher recorded:runs/tasks/journal.sqlite
     """
@@ -90,6 +129,10 @@ def generate(
         threshold=threshold if filter_ else None,
         tasks_per_request=tasks_per_request,
         examples=examples,
+        use_generated=use_generated,
+        quotas=quota or (),
+        steer_after=steer_after,
+        layout=layout,
         temperature=temperature,
         top_p=top_p,
         presence_penalty=presence_penalty,

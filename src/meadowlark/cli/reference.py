@@ -33,8 +33,9 @@ def formats() -> str:
         " `started.json` instead was interrupted: the same command goes on from there. A stage"
         " that asks models also keeps `journal.sqlite`, with every call.",
         "",
-        "Wherever rows are read, plain `.json` (a list), `.jsonl`, `.csv` and `.parquet` files"
-        " with the same keys are accepted; records also in the Alpaca (`instruction`, `input`,"
+        "Wherever rows are read, plain `.json` (a list), `.jsonl`, `.csv`, `.xlsx` (the first"
+        " sheet with a column Instruction) and `.parquet` files with the same keys are accepted;"
+        " records also in the Alpaca (`instruction`, `input`,"
         " `output`), ShareGPT (`conversations`) and messages (`messages`) layouts, questions also"
         " as `{question, choices, answer}`. Other scalar columns of a record become tags.",
         "",

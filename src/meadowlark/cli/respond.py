@@ -30,6 +30,14 @@ def respond(
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", min=1, help="Longest answer in tokens (paper: 300).")
     ] = 600,
+    retries: Annotated[
+        int,
+        typer.Option(
+            "--retries",
+            min=0,
+            help="How often a refused, empty, cut or unclosed answer is asked for again.",
+        ),
+    ] = 1,
     concurrency: Annotated[
         int, typer.Option("--concurrency", "-j", min=1, help="Requests in flight at once.")
     ] = 5,
@@ -39,8 +47,9 @@ def respond(
     """Let a teacher model write the output of every task that has none.
 
     Refusals, empty answers, answers cut at --max-tokens, and answers to multiple
-    choice that do not end with "The answer is (X)." go to rejected.parquet with the
-    reason; failed requests are also listed in failed.jsonl. Tasks that have an
+    choice that do not end with "The answer is (X)." and one of its letters are asked
+    for again (a cut one with twice the tokens), and else go to rejected.parquet with
+    the reason; failed requests are also listed in failed.jsonl. Tasks that have an
     output already pass unchanged, and the order stays.
 
     Every call is kept in OUT/journal.sqlite, so a stopped run goes on without
@@ -65,6 +74,7 @@ def respond(
         temperature=temperature,
         presence_penalty=presence_penalty,
         max_tokens=max_tokens,
+        retries=retries,
         concurrency=concurrency,
         limit=limit,
         force=force,

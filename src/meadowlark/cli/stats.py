@@ -14,7 +14,8 @@ from meadowlark.cli.show import printable
 if TYPE_CHECKING:
     from rich.table import Table
 
-TOP = 8
+TOP = 12
+"""How many values of a label are shown."""
 
 
 def stats(
@@ -30,12 +31,15 @@ def stats(
 ) -> None:
     """Describe data sets side by side: rows, sources, licences, labels, lengths, verbs.
 
-    Verbs and their objects come from a dependency parse where spaCy and en_core_web_sm are
-    installed, else from rules, which is said; the linguistic entropy is AlpaCare's formula over
-    those pairs. With --out the whole description goes to OUT/stats.json, which `report` reads.
+    Types, views, difficulties and fields of medicine are counted in one vocabulary, so that seed
+    tasks can stand beside what was generated from them. Verbs and their objects come from a
+    dependency parse where spaCy and en_core_web_sm are installed, else from rules, which is said;
+    the linguistic entropy is AlpaCare's formula over those pairs. With --out the whole description
+    goes to OUT/stats.json, which `report` reads.
 
     \b
     Examples:
+      meadowlark stats seeds.xlsx runs/generated
       meadowlark stats runs/generated runs/patients
       meadowlark stats runs/mixed --out runs/stats
       meadowlark stats runs/mixed/validation.parquet --json validation.json
@@ -57,18 +61,53 @@ def stats(
     stdout.print(_overview(described))
     stdout.print("verbs and objects by " + next(iter(described.values()))["verb_noun"]["method"])
     for label in dict.fromkeys(label for one in described.values() for label in one["labels"]):
-        for name, one in described.items():
-            counts = one["labels"].get(label, {})
-            if counts:
-                stdout.print(printable(f"{label} in {name}: {_most(counts)}"), markup=False)
+        stdout.print()
+        stdout.print(_side_by_side(label, described))
     if run is not None and out is not None:
         summarise(run, out, done_before=run.done_before)
 
 
-def _most(counts: dict[str, int]) -> str:
-    """The most frequent values with their counts, and how many more there are."""
-    shown = ", ".join(f"{value} {rows:,}" for value, rows in list(counts.items())[:TOP])
-    return f"{shown}, and {len(counts) - TOP:,} more" if len(counts) > TOP else shown
+def _side_by_side(label: str, described: dict[str, dict[str, Any]]) -> Table:
+    """One row a value of a label, one column a data set: rows and their share of the set.
+
+    The most frequent values by mean share, so that a small set stands beside a large one; what is
+    left out is summed up in a last row.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    shares: dict[str, float] = {}
+    for one in described.values():
+        counts = one["labels"].get(label, {})
+        for value, rows in counts.items():
+            shares[value] = shares.get(value, 0.0) + rows / one["rows"]
+    shown = sorted(shares, key=lambda value: (-shares[value], value))[:TOP]
+    if label == "difficulty":
+        shown.sort()
+    table = Table(box=None)
+    table.add_column(Text(printable(label)))
+    for name in described:
+        table.add_column(Text(printable(name)), justify="right", overflow="fold")
+    for value in shown:
+        cells = [
+            _with_share(one["labels"].get(label, {}).get(value, 0), one["rows"])
+            for one in described.values()
+        ]
+        table.add_row(Text(printable(value)), *cells)
+    if len(shares) > len(shown):
+        rest = [
+            sum(rows for value, rows in one["labels"].get(label, {}).items() if value not in shown)
+            for one in described.values()
+        ]
+        cells = [
+            _with_share(n, one["rows"]) for n, one in zip(rest, described.values(), strict=True)
+        ]
+        table.add_row(f"{len(shares) - len(shown):,} more", *cells)
+    return table
+
+
+def _with_share(rows: int, of: int) -> str:
+    return f"{rows:,}  {rows / of:4.0%}" if rows else "·"
 
 
 def _overview(described: dict[str, dict[str, Any]]) -> Table:
@@ -93,6 +132,11 @@ def _overview(described: dict[str, dict[str, Any]]) -> Table:
         ),
         ("linguistic entropy, bits", lambda d: f"{d['linguistic_entropy_bits']:.2f}"),
         ("rows in its verb-object pairs", lambda d: f"{d['verb_noun']['share_of_rows']:.0%}"),
+        ("rows in pairs seen over 10 times", lambda d: f"{d['verb_noun']['share_in_figure']:.0%}"),
+        *(
+            (f"{label}s as written", functools.partial(_as_written, label=label))
+            for label in ("type", "view", "topic")
+        ),
         ("most frequent pairs", _pairs),
         ("sources", lambda d: ", ".join(k or "none" for k in d["sources"])),
         ("licences", lambda d: ", ".join(k or "none stated" for k in d["licences"])),
@@ -105,6 +149,13 @@ def _overview(described: dict[str, dict[str, Any]]) -> Table:
 def _median(one: dict[str, Any], field: str, unit: str) -> str:
     lengths = one[unit][field]
     return f"{lengths['median']:,.0f}" if lengths["n"] else "–"
+
+
+def _as_written(one: dict[str, Any], label: str) -> str:
+    found = one["labels_as_written"][label]
+    if not found["distinct"]:
+        return "–"
+    return f"{found['distinct']:,}, top 20: {found['top_20_share']:.0%}"
 
 
 def _pairs(one: dict[str, Any]) -> str:

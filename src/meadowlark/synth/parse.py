@@ -2,21 +2,21 @@
 
 The layout asked for is ``###``, then ``N. Type:``, ``Topic:``, ``View:``, ``Difficulty:``,
 ``Instruction:`` and ``Input:``. Real teachers number and embolden it, rename or forget fields,
-write several tasks on one line, fence it, and stop in the middle; AlpaCare's own parser glued such
-tasks together (PAPERS.md, section 1). Every part that is no task comes back with a reason and
-its text.
+write several tasks on one line, fence it, punctuate it as in their language, answer in JSON, and
+stop in the middle; AlpaCare's own parser glued such tasks together (PAPERS.md, section 1). Every
+part that is no task comes back with a reason and its text.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from meadowlark.llm.chat import FinishReason
+from meadowlark.synth.parse_json import json_tasks
+from meadowlark.synth.task import Task, Unread
 
 FIELDS: dict[str, str] = {
-    "type": r"(?:task[ _-]?)?(?:type|format)",
+    "type": r"(?:task[ _-]?)?(?:type|format|category)",
     "topic": r"(?:medical[ _-]?)?(?:topic|subject)",
     "view": r"(?:point[ _-]of[ _-]view|view[ _-]?point|view|perspective|pov|speaker)",
     "difficulty": r"difficulty(?:[ _-](?:level|rating))?",
@@ -25,59 +25,61 @@ FIELDS: dict[str, str] = {
 }
 """The fields and how teachers name them."""
 
+OTHER_NAMES: dict[str, str] = {
+    "instruction": r"(?:task[ _-]?)?(?:description|question|prompt|request)|task",
+    "input": r"(?:task[ _-]?)?(?:input[ _-](?:text|data)|context|material|passage)",
+}
+"""Names that count only at a line's start and where the proper one is absent: an input may well
+hold a "Question:" of its own."""
+
 _MARK = r"[*_`]{0,3}"
+_GAP = r"[ \t\u00a0\u202f\u3000]*"
+"""Also the spaces that French and Chinese typing puts before or after a colon."""
 
 
 def _label(names: str) -> str:
     """A field's label with whatever emphasis stands around it, up to and with its colon."""
-    return rf"{_MARK}(?:{names}){_MARK}[ \t]*[:：]{_MARK}"
+    return rf"{_MARK}(?:{names}){_MARK}{_GAP}[:：﹕]{_MARK}"
 
 
 _HEADER = "|".join(FIELDS[name] for name in ("type", "topic", "view", "difficulty"))
 _ANY = "|".join(FIELDS.values())
 _BULLET = r"[ \t>]*(?:[-*+•][ \t]+)?"
 _NUMBER = (
-    rf"{_MARK}(?:#{{1,6}}[ \t]*)?{_MARK}\(?(?:task[ \t]*#?)?[ \t]*\d{{1,3}}[ \t]*[.):\-–]?{_MARK}"
+    rf"{_MARK}(?:#{{1,6}}[ \t]*)?{_MARK}[(（]?(?:task[ \t]*#?)?[ \t]*\d{{1,5}}[ \t]*"
+    rf"[.)）．。、:：\-–]?{_MARK}"
 )
-_SEPARATOR = re.compile(r"(?m)^[ \t]*(?:#{2,}|[-*_=]{3,})[ \t]*$")
+_SEPARATOR = re.compile(r"(?m)^[ \t]*(?:[#＃]{2,}|[-*_=]{3,})[ \t]*$")
 _NUMBERED_LABEL = re.compile(
-    rf"(?im)^{_BULLET}{_NUMBER}[ \t]*(?:\r?\n[ \t]*)*{_BULLET}(?={_label(_HEADER)})"
+    rf"(?im)^{_BULLET}{_NUMBER}{_GAP}(?:\r?\n[ \t]*)*{_BULLET}(?={_label(_HEADER)})"
 )
 _HASHED_LABEL = re.compile(rf"(?im)^[ \t]*#{{1,6}}[ \t]*(?={_label(FIELDS['type'])})")
 _BARE_TYPE = re.compile(rf"(?im)^{_BULLET}(?={_label(FIELDS['type'])})")
 _GLUED = re.compile(
-    rf"(?i)(?<=\S)\s+(?:#{{2,}}\s*)?{_MARK}\d{{1,3}}[.)]{_MARK}\s*(?={_label(FIELDS['type'])})"
+    rf"(?i)(?<=\S)\s+(?:#{{2,}}\s*)?{_MARK}\d{{1,5}}[.)）．、]{_MARK}\s*"
+    rf"(?={_label(FIELDS['type'])})"
 )
-_LABEL_AT = re.compile(rf"(?i)(?:^|(?<=[\s>*_|-])){_label(_ANY)}", re.MULTILINE)
+_LABEL_AT = re.compile(rf"(?i)(?:^|(?<=[\s>*_|、．）。-])){_label(_ANY)}", re.MULTILINE)
 _FENCE = re.compile(r"(?m)^[ \t]*(?:```|~~~)[^\n]*$")
 _THINKING = re.compile(r"(?is)^\s*<think(?:ing)?>.*?</think(?:ing)?>")
 _NO_INPUT = re.compile(
-    r"""(?ix) [\s"'`*(\[<{]*
+    r"""(?ix) [\s"'`*(\[<{«„「＜（]*
     (?: no[\s_-]*inputs? (?:[\s]+(?:is[\s]+)?(?:needed|required|necessary|given|provided))?
       | none | n\s*/\s*a | na | nil | not[\s]+(?:applicable|needed|required) | empty | [-–—] )
-    [\s"'`*)\]>}.]*"""
+    [\s"'`*)\]>}.»“」＞）。]*"""
 )
-_NO_INPUT_THEN = re.compile(r"(?is)^[\"'`*\s]*<\s*no[\s_-]*input\s*/?>")
-_QUOTES = {'"': '"', "“": "”", "'": "'", "‘": "’", "`": "`"}
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One task as the teacher wrote it; an absent input or label is the empty string."""
-
-    instruction: str
-    input: str = ""
-    type: str = ""
-    topic: str = ""
-    view: str = ""
-    difficulty: str = ""
-
-
-class Unread(NamedTuple):
-    """A part of a reply that is no usable task: a short reason, and its text."""
-
-    reason: str
-    raw: str
+_NO_INPUT_THEN = re.compile(r"(?is)^[\"'`*\s]*[<＜]\s*no[\s_-]*input\s*/?[>＞]")
+_QUOTES = {
+    '"': '"',
+    "“": "”",
+    "'": "'",
+    "‘": "’",
+    "`": "`",
+    "„": "“",
+    "«": "»",
+    "「": "」",
+    "『": "』",
+}
 
 
 def parse_tasks(text: str, finish: FinishReason = "stop") -> tuple[list[Task], list[Unread]]:
@@ -89,10 +91,14 @@ def parse_tasks(text: str, finish: FinishReason = "stop") -> tuple[list[Task], l
     text = _FENCE.sub("", _THINKING.sub("", text.replace("\r\n", "\n"))).strip()
     if not text:
         return [], [Unread("empty reply", "")]
+    if text[0] in "[{":
+        found = json_tasks(text, finish)
+        if found is not None:
+            return found
     closed = bool(re.search(r"(?:#{2,}|[-*_=]{3,})\s*$", text))
     segments = _segments(text)
     if not segments:
-        return [], [Unread("not parsed", text)]
+        return json_tasks(text, finish) or ([], [Unread("not parsed", text)])
     tasks: list[Task] = []
     unread: list[Unread] = []
     for number, segment in enumerate(segments):
@@ -169,17 +175,32 @@ def _read_task(segment: str, cut: bool) -> Task | Unread:
     return Task(instruction, input, **{**header, **late})
 
 
+_OWN_LINE = {
+    name: re.compile(rf"(?im)^{_BULLET}{_label(FIELDS[name])}") for name in ("instruction", "input")
+}
+_ANYWHERE = {
+    name: re.compile(rf"(?i)(?<=[\s>*_|.。]){_label(FIELDS[name])}")
+    for name in ("instruction", "input")
+}
+_RENAMED = {
+    name: re.compile(rf"(?im)^{_BULLET}{_label(OTHER_NAMES[name])}")
+    for name in ("instruction", "input")
+}
+
+
 def _find(segment: str, field: str, at: int) -> tuple[int, int] | None:
-    """Start and end of a field's label: the first at a line's start, else the first of all."""
-    label = _label(FIELDS[field])
-    own_line = re.compile(rf"(?im)^{_BULLET}{label}").search(segment, at)
-    found = own_line or re.compile(rf"(?i)(?<=[\s>*_|.]){label}").search(segment, at)
+    """Start and end of a field's label: first at a line's start, else anywhere, else renamed."""
+    found = (
+        _OWN_LINE[field].search(segment, at)
+        or _ANYWHERE[field].search(segment, at)
+        or _RENAMED[field].search(segment, at)
+    )
     return None if found is None else (found.start(), found.end())
 
 
 def _header(text: str) -> dict[str, str]:
     """The labels before the instruction, each up to the next one."""
-    found = list(re.finditer(rf"(?im)(?:^|(?<=[\s>*_|.)#-])){_label(_HEADER)}", text))
+    found = list(re.finditer(rf"(?im)(?:^|(?<=[\s>*_|.)#、．）。-])){_label(_HEADER)}", text))
     values: dict[str, str] = {}
     for match, following in zip(found, [*found[1:], None], strict=True):
         value = text[match.end() : following.start() if following else len(text)]

@@ -7,12 +7,16 @@ changed file changes every request, so :func:`prompt_hash` is part of a run's op
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
+from typing import Literal
 
 from meadowlark.errors import unknown
+from meadowlark.labels import normalise_difficulty
 from meadowlark.records import Record, Turn
+from meadowlark.synth.quotas import labels_in_words
 from meadowlark.templates import user_content
 
 FOLDER = Path(__file__).parent / "prompts"
@@ -47,18 +51,62 @@ def example(number: int, seed: Record) -> str:
     )
 
 
-GENERATE_FILES = ("generate_system.txt", "generate_user.txt")
+def json_examples(seeds: Sequence[Record]) -> str:
+    """Seed tasks as the JSON object that the teacher is asked to write."""
+    tasks = [
+        {
+            **{name: seed.tags.get(name, "") for name in ("type", "topic", "view")},
+            "difficulty": int(normalise_difficulty(seed.tags.get("difficulty", "")) or 3),
+            "instruction": seed.instruction,
+            "input": seed.input or NO_INPUT,
+        }
+        for seed in seeds
+    ]
+    return json.dumps({"tasks": tasks}, ensure_ascii=False, indent=1)
 
 
-def generation_turns(examples: Sequence[Record], tasks: int) -> tuple[Turn, ...]:
-    """The request for ``tasks`` new tasks that continue a list of examples."""
+Layout = Literal["text", "json"]
+GENERATE_FILES: dict[Layout, tuple[str, ...]] = {
+    "text": ("generate_system.txt", "generate_user.txt"),
+    "json": ("generate_system.txt", "generate_user.txt", "generate_user_json.txt"),
+}
+"""The files that each layout's request is made of; JSON replaces the last requirement only."""
+
+
+def requirements() -> dict[int, str]:
+    """The numbered requirements of the generation prompt, each with its number, 1 to 15."""
+    lines = text_of("generate_user.txt").splitlines()
+    return {int(line.partition(".")[0]): line for line in lines if line[:1].isdigit()}
+
+
+def generation_turns(
+    examples: Sequence[Record],
+    tasks: int,
+    wanted: Sequence[Mapping[str, str]] = (),
+    layout: Layout = "text",
+) -> tuple[Turn, ...]:
+    """The request for ``tasks`` new tasks that continue a list of examples.
+
+    ``wanted`` holds the labels that each new task should have, when quotas are to be met.
+    """
     given = len(examples)
-    user = Template(text_of("generate_user.txt")).substitute(
-        total=given + tasks,
-        given=given,
-        first=given + 1,
-        examples="\n".join(example(i, seed) for i, seed in enumerate(examples, start=1)),
-    )
+    lines = [labels_in_words(number, one) for number, one in enumerate(wanted, start=given + 1)]
+    values = {
+        "total": given + tasks,
+        "given": given,
+        "first": given + 1,
+        "wanted": "\nGive the new tasks these labels:\n" + "\n".join(lines) if lines else "",
+    }
+    if layout == "json":
+        user = Template(text_of("generate_user_json.txt")).substitute(
+            values,
+            requirements="\n".join(line for n, line in requirements().items() if n < 15),
+            examples=json_examples(examples),
+        )
+    else:
+        user = Template(text_of("generate_user.txt")).substitute(
+            values, examples="\n".join(example(i, seed) for i, seed in enumerate(examples, start=1))
+        )
     return Turn("system", text_of("generate_system.txt")), Turn("user", user)
 
 

@@ -2,19 +2,24 @@
 
 Records without an output come in and go out with one; records that have one pass unchanged. The
 order is kept. Refusals, cut and empty replies, and multiple choice without the closing form are
-rejected with the reason.
+asked again, and rejected with the reason when that did not help. Rows are read and written in
+batches: a set of any size needs the memory of what is in flight.
 """
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from meadowlark.dataset import JOURNAL, Run, open_run, read
-from meadowlark.errors import unknown
+from meadowlark.dataset import JOURNAL, Run, count_rows, open_run, read_batches
+from meadowlark.errors import UserError, unknown
 from meadowlark.llm import (
     Asking,
     ChatModel,
+    ChatReply,
     ChatRequest,
     Journal,
     Policy,
@@ -26,9 +31,12 @@ from meadowlark.llm.dispatch import FAILED, Outcome
 from meadowlark.llm.errors import NotRecorded
 from meadowlark.llm.recorded import changed_prompt
 from meadowlark.progress import Progress
-from meadowlark.records import Record, Rejected
+from meadowlark.records import Record, Rejected, from_table
+from meadowlark.spool import Spool
 from meadowlark.synth.prompts import RESPOND_PROMPTS, prompt_hash, response_turns
-from meadowlark.synth.replies import CHOICE_TYPES, closing_letter, fault_of, has_choices
+from meadowlark.synth.replies import CHOICE_TYPES, choices_of, closing_letter, fault_of
+
+BATCH = 1000
 
 
 def respond(
@@ -40,6 +48,7 @@ def respond(
     temperature: float = 1.0,
     presence_penalty: float = 1.5,
     max_tokens: int = 600,
+    retries: int = 1,
     concurrency: int = 5,
     limit: int | None = None,
     force: bool = False,
@@ -48,10 +57,14 @@ def respond(
     """Write the outputs of ``data`` with ``teacher``; raising ``limit`` later goes on.
 
     ``max_tokens`` is 600, the paper's 300 cut many answers short. ``prompt`` picks the system
-    prompt: ``data``, ``icliniq`` or ``test``. ``model`` stands in for opening ``teacher``.
+    prompt: ``data``, ``icliniq`` or ``test``. A reply that is no usable answer is asked for
+    ``retries`` times more: a cut one with twice the tokens, another as the next draw (not at
+    temperature 0, which gives the same). ``model`` stands in for opening ``teacher``.
     """
     if prompt not in RESPOND_PROMPTS:
         raise unknown("prompt", prompt, RESPOND_PROMPTS)
+    if retries < 0:
+        raise UserError(f"retries is {retries}; it must be at least 0")
     named, files = identify(teacher)
     run = open_run(
         "respond",
@@ -63,6 +76,7 @@ def respond(
             "temperature": temperature,
             "presence_penalty": presence_penalty,
             "max_tokens": max_tokens,
+            "retries": retries,
             "limit": limit,
         },
         inputs={"data": data, **files},
@@ -70,76 +84,160 @@ def respond(
     )
     if run.complete:
         return run
-    records, rejected = read(data, Record, limit)
     sampling = Sampling(
         temperature=temperature, max_tokens=max_tokens, presence_penalty=presence_penalty
     )
     model = model or open_chat_model(teacher)
-    kept: list[Record] = []
-    with run, Journal(run.folder / JOURNAL) as journal:
-        requests = _requests(records, prompt, sampling)
+    with run, Journal(run.folder / JOURNAL) as journal, Spool(run) as spool:
+        writing = _Writing(_rows(data, limit, spool), spool, prompt, sampling, retries)
         policy = Policy(concurrency=concurrency, look_ahead=max(64, 8 * concurrency))
-        with Asking(model, requests, journal=journal, policy=policy) as asking:
-            missing = _collect(asking, records, kept, rejected)
-            if missing and not asking.counts.requests:
-                raise changed_prompt(files["recording"], missing)
+        with Asking(model, writing, journal=journal, policy=policy) as asking:
+            with Progress("respond", count_rows(data, Record, limit), "tasks") as progress:
+                for _, outcome in asking:
+                    progress.advance(writing.take(outcome), f"{spool.rejected} rejected")
+                writing.end()
+            if writing.missing and not asking.counts.requests:
+                raise changed_prompt(files["recording"], writing.missing)
             if asking.write_failed(run.folder):
                 run.wrote(FAILED)
-        run.write(kept, Record)
-        run.reject(rejected, Record)
-        run.manifest.rows["in"] = len(kept) + len(rejected)
         run.manifest.tokens = asking.counts.tokens()
-        if missing:
-            run.manifest.warnings.append(f"the recording holds no reply to {missing:,} tasks")
-        had = sum(bool(record.output) for record in records)
-        run.finish(
-            teacher=model.name,
-            calls=f"{asking.counts}{journal.interruption}",
-            **({"had_an_output_before": had} if had else {}),
-        )
+        if writing.missing:
+            run.manifest.warnings.append(
+                f"the recording holds no reply to {writing.missing:,} tasks"
+            )
+        results = {
+            "teacher": model.name,
+            "calls": f"{asking.counts}{journal.interruption}",
+            **writing.results(),
+        }
+        spool.close()
+        run.finish(**results)
     return run
 
 
-def _requests(records: list[Record], prompt: str, sampling: Sampling) -> Iterator[ChatRequest]:
-    for record in records:
-        if not record.output:
-            turns = response_turns(record, prompt)
-            yield ChatRequest(turns, sampling, label=f"respond:{record.id}")
+def _rows(data: Path, limit: int | None, spool: Spool) -> Iterator[Record]:
+    """The records of ``data``, a batch in memory at a time; unusable rows go to the rejected."""
+    for table, rejected in read_batches(data, Record, BATCH, limit):
+        for row in rejected:
+            spool.reject(row)
+        yield from from_table(table, Record)
 
 
-def _collect(
-    asking: Asking, records: list[Record], kept: list[Record], rejected: list[Rejected]
-) -> int:
-    """Fill ``kept`` and ``rejected`` in the order of ``records``; returns how many no reply had."""
-    missing = 0
-    outcomes = iter(asking)
-    with Progress("respond", len(records), "tasks") as progress:
-        for record in records:
-            if record.output:
-                kept.append(record)
+class _Asked(NamedTuple):
+    """A request that was made: for which row, its record, how many tries there were before."""
+
+    row: int
+    record: Record
+    tries: int
+    fault: Rejected | None
+
+
+@dataclass
+class _Writing:
+    """Requests for the records that lack an output, and what became of them, in their order.
+
+    An iterator of requests for dispatch: a reply that is no usable answer puts its next try in
+    front, so that it holds nothing up, and iteration may go on after a StopIteration when the
+    last replies were such. A row is written as soon as all rows before it are.
+    """
+
+    records: Iterator[Record]
+    spool: Spool
+    prompt: str
+    sampling: Sampling
+    retries: int
+    missing: int = 0
+
+    def __post_init__(self) -> None:
+        self._again: deque[_Asked] = deque()
+        self._asked: deque[_Asked] = deque()
+        self._done: dict[int, Record | Rejected] = {}
+        self._read = 0
+        self._written = 0
+        self._counts: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[ChatRequest]:
+        return self
+
+    def __next__(self) -> ChatRequest:
+        asked = self._again.popleft() if self._again else self._next_row()
+        self._asked.append(asked)
+        sampling, draw = self.sampling, asked.tries
+        if asked.fault is not None and asked.fault.reason == "truncated":
+            # Another limit makes another request, so its draw is the first.
+            tokens = (self.sampling.max_tokens or 0) * 2**asked.tries
+            sampling, draw = replace(self.sampling, max_tokens=tokens), 0
+        turns = response_turns(asked.record, self.prompt)
+        again = f":again{asked.tries}" if asked.tries else ""
+        return ChatRequest(turns, sampling, draw, f"respond:{asked.record.id}{again}")
+
+    def _next_row(self) -> _Asked:
+        for record in self.records:
+            row, self._read = self._read, self._read + 1
+            if not record.output:
+                return _Asked(row, record, 0, None)
+            self._counts["had_an_output_before"] += 1
+            self._done[row] = record
+        raise StopIteration
+
+    def take(self, outcome: Outcome) -> int:
+        """Read the next outcome; returns how many rows were written after it."""
+        asked = self._asked.popleft()
+        made = self._judge(asked, outcome)
+        if isinstance(made, _Asked):
+            self._counts["asked_again"] += 1
+            self._again.append(made)
+            return 0
+        self._counts["answered_when_asked_again"] += asked.tries > 0 and isinstance(made, Record)
+        self._done[asked.row] = made
+        return self._write()
+
+    def end(self) -> None:
+        """Write the rows behind the last answer; they had their outputs before."""
+        self._write()
+        assert not self._done, "a row was neither written nor rejected"
+
+    def _write(self) -> int:
+        before = self._written
+        while (made := self._done.pop(self._written, None)) is not None:
+            self._written += 1
+            if isinstance(made, Record):
+                self.spool.keep(made)
             else:
-                _, outcome = next(outcomes)
-                missing += isinstance(outcome.error, NotRecorded)
-                made = _answered(record, outcome)
-                if isinstance(made, Record):
-                    kept.append(made)
-                else:
-                    rejected.append(made)
-            progress.advance(1, f"{len(rejected)} rejected")
-    return missing
+                self.spool.reject(made)
+        return self._written - before
+
+    def _judge(self, asked: _Asked, outcome: Outcome) -> Record | Rejected | _Asked:
+        """The record with its output, or why there is none, or the next try."""
+        record, reply = asked.record, outcome.reply
+        if reply is None:
+            if asked.fault is not None:  # a try again that failed changes nothing
+                return asked.fault
+            self.missing += isinstance(outcome.error, NotRecorded)
+            return Rejected(record, f"failed: {outcome.reason}", str(outcome.error))
+        fault = _fault(record, reply)
+        if not fault:
+            return record.evolve(output=reply.text.strip())
+        rejected = Rejected(record, fault, reply.text)
+        pointless = self.sampling.temperature == 0 and fault != "truncated"
+        if asked.tries >= self.retries or pointless:
+            return rejected
+        return _Asked(asked.row, record, asked.tries + 1, rejected)
+
+    def results(self) -> dict[str, Any]:
+        """What the manifest says of the rows."""
+        return {name: count for name, count in sorted(self._counts.items()) if count}
 
 
-def _answered(record: Record, outcome: Outcome) -> Record | Rejected:
-    """The record with its output, or why there is none."""
-    reply = outcome.reply
-    if reply is None:
-        return Rejected(record, f"failed: {outcome.reason}", str(outcome.error))
+def _fault(record: Record, reply: ChatReply) -> str:
+    """Why a reply is no usable answer to a record; empty for one that is."""
     fault = fault_of(reply)
-    if fault:
-        return Rejected(record, fault, reply.text)
-    asks_for_choice = record.tags.get("type") in CHOICE_TYPES and has_choices(
-        f"{record.instruction}\n{record.input}"
-    )
-    if asks_for_choice and not closing_letter(reply.text):
-        return Rejected(record, "no closing answer", reply.text)
-    return record.evolve(output=reply.text.strip())
+    if fault or record.tags.get("type") not in CHOICE_TYPES:
+        return fault
+    choices = choices_of(f"{record.instruction}\n{record.input}")
+    if not choices:
+        return ""
+    letter = closing_letter(reply.text)
+    if not letter:
+        return "no closing answer"
+    return "" if letter in choices else "closing answer is no choice"
