@@ -7,6 +7,7 @@ so that the whole 16-bit model never exists.
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import torch
@@ -65,6 +66,10 @@ def random_llama(
     if quantizer is not None:
         quantizer.postprocess_model(model)
         model.hf_quantizer = quantizer
+        if importlib.util.find_spec("meadowlark.train.quantised"):
+            from meadowlark.train.quantised import compute_here
+
+            compute_here(model)  # as train.model.load_model does
     return model
 
 

@@ -48,11 +48,7 @@ TORCH_4K = Setting("4k", {"tokens_per_forward": 4096})
 LIGER_4K = Setting("4k liger", {"tokens_per_forward": 4096, "kernels": "liger"}, LIGER)
 LIGER_8K = Setting("8k liger", {"tokens_per_forward": 8192, "kernels": "liger"}, LIGER)
 LIGER_16K = Setting("16k liger", {"tokens_per_forward": 16_384, "kernels": "liger"}, LIGER)
-COMPILED_8K = Setting(
-    "8k liger compiled",
-    {"tokens_per_forward": 8192, "kernels": "liger", "compile": True},
-    LIGER,
-)
+COMPILED_8K = Setting("8k compiled", {"tokens_per_forward": 8192, "compile": True})
 SPARING = {"tokens_per_forward": 4096, "kernels": "liger"}
 ALL_AGAIN = Setting("4k liger recompute", {**SPARING, "gradient_checkpointing": True}, LIGER)
 MOST_AGAIN = Setting("4k liger recompute 24", {**SPARING, "gradient_checkpointing": 24}, LIGER)
