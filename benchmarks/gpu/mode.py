@@ -39,6 +39,8 @@ from modes import (
     options_of,
 )
 from timing import Clock, best_seconds, peak_bytes, reset_peak, spread, wait
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from meadowlark.train import log
@@ -99,11 +101,16 @@ def made_up_rows(count: int, seed: int = 0) -> list[Example]:
     ]
 
 
-class _NoTokenizer:
-    """Stands for LLaMA-2's where no data was prepared: its size, which is all that is asked."""
-
-    def __len__(self) -> int:
-        return VOCABULARY
+def made_up_tokenizer() -> Any:
+    """As many words as LLaMA-2's tokenizer has, where no data was prepared."""
+    words = {f"w{number}": number for number in range(VOCABULARY)}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="w0")),
+        unk_token="w0",
+        bos_token="w1",
+        eos_token="w2",
+        pad_token="w0",
+    )
 
 
 def setup(data: Path, small: bool, matrix_flops: float | None, artefacts: Path) -> Setup:
@@ -115,7 +122,7 @@ def setup(data: Path, small: bool, matrix_flops: float | None, artefacts: Path) 
         epoch = json.loads((data / "manifest.json").read_text())["data"]["epoch_tokens"]
         tokenizer = load_tokenizer(data / "tokenizer", "alpaca")
     elif small:
-        rows, tokenizer = made_up_rows(SMALL_ROWS), _NoTokenizer()
+        rows, tokenizer = made_up_rows(SMALL_ROWS), made_up_tokenizer()
         epoch = float(sum(len(row.input_ids) for row in rows))
     else:
         raise SystemExit(f"{data} holds no encoded rows: `make bench-gpu` where the data is")
