@@ -34,8 +34,14 @@ docs: $(READY)  ## regenerates docs/cli.md and docs/formats.md from the code
 bench: $(READY)
 	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
 
-bench-gpu:  ## on a machine with a GPU and its own python3 (torch, transformers, peft, pyarrow, rich)
-	PYTHONPATH=src $${GPU_PYTHON:-python3} benchmarks/gpu/training.py
+# With a GPU it measures with that machine's own python3; without one it prepares what must travel.
+ifneq ($(shell command -v nvidia-smi),)
+bench-gpu:
+	python3 benchmarks/gpu/run.py
+else
+bench-gpu: $(READY)
+	$(BIN)/python benchmarks/gpu/prepare.py
+endif
 
 clean:
 	rm -rf $(VENV) runs
