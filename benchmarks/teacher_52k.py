@@ -131,14 +131,12 @@ class Teacher:
         if kind < 0.2:
             labels["type"] = rng.choice(("Multiple-choice Q&A", "USMLE style Q&A"))
             lettered = [f"{chr(65 + n)}) {text}" for n, text in enumerate(choices)]
-            about = " ".join(stem.split()[-30:])
             return {
                 **labels,
-                "instruction": f"Choose the right answer about {self.topics[at]}: {about}",
+                "instruction": f"Choose the right answer on {self.topics[at]}, {_part(stem, rng)}",
                 "input": "\n".join([stem, *lettered]),
             }
-        end = " ".join(stem.split()[-25:])
-        made = rng.choice(FRAMES).format(a=question, b=end)
+        made = rng.choice(FRAMES).format(a=question, b=_part(stem, rng))
         context = self.answers[rng.randrange(len(self.answers))][:500]
         return {
             **labels,
@@ -168,6 +166,14 @@ class Teacher:
         if letters and fault > 0.05:
             return f"{text}\n\nThe answer is ({rng.choice(letters)}).", "stop"
         return text, "stop"
+
+
+def _part(text: str, rng: random.Random) -> str:
+    """Eight to eighteen words in a row of a real question, so that no two tasks need be alike."""
+    words = text.split()
+    length = rng.randint(8, 18)
+    at = rng.randrange(max(1, len(words) - length))
+    return " ".join(words[at : at + length])
 
 
 def serve(port: int, data: Path) -> None:
