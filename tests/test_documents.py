@@ -76,7 +76,9 @@ def test_every_verb_in_recipes_and_readme_exists() -> None:
     for page in [ROOT / "README.md", *sorted((ROOT / "recipes").glob("*.sh"))]:
         lines = page.read_text(encoding="utf-8").splitlines()
         used = {
-            found[1] for line in lines if (found := re.match(r"\s*meadowlark ([a-z]+)\b", line))
+            found[1]
+            for line in lines
+            if (found := re.match(r"\s*(?:-m )?meadowlark ([a-z]+)\b", line))
         }
         assert used
         assert used <= known
