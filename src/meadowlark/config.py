@@ -17,7 +17,10 @@ from meadowlark.errors import UserError, did_you_mean
 
 
 class Options(BaseModel):
-    """Base of every options table: unknown keys are errors, values do not change after loading."""
+    """Base of every options table: unknown keys are errors, values do not change after loading.
+
+    A table with ``hide_input_in_errors`` never shows a value: it might be a secret.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -71,7 +74,10 @@ def _explain(fault: Any, model: type[Options]) -> str:
         return f"{key}: unknown key.{did_you_mean(path[-1], known)} Known: {', '.join(known)}."
     if fault["type"] == "missing":
         return f"{key}: missing"
-    return f"{key} = {fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}"
+    said = fault["msg"].removeprefix("Value error, ")
+    if model.model_config.get("hide_input_in_errors"):
+        return f"{key}: {said}"
+    return f"{key} = {fault['input']!r}: {said}"
 
 
 def _keys(model: Any, path: list[str]) -> list[str]:

@@ -1,31 +1,36 @@
-"""Asking a model many requests: bounded concurrency, bounded retry, every reply into the journal.
+"""Asking a model many requests: adaptive concurrency, bounded retry, every reply in the journal.
 
 Requests come from an iterable; pairs of request and outcome come back in the same order, within a
 bounded look-ahead, so that what is made of them does not depend on timing. A slow request delays no
 other one. :func:`ask` is for coroutines, :class:`Asking` for stages, which are plain functions.
+This is the only place that tries a request again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import json
 import random
+import signal
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 from meadowlark.errors import ModelError
-from meadowlark.llm.chat import ChatModel, ChatReply, ChatRequest
-from meadowlark.llm.errors import CallFailed, NotRecorded, TooManyFailures
+from meadowlark.llm.chat import ChatModel, ChatReply, ChatRequest, key_of
+from meadowlark.llm.errors import BudgetReached, CallFailed, NotRecorded, TooManyFailures
 from meadowlark.llm.journal import Entry, Journal
+from meadowlark.llm.rates import Limits, Rates
+from meadowlark.llm.spending import Expected, Meter
 
 Result = TypeVar("Result")
 FAILED = "failed.jsonl"
@@ -33,24 +38,37 @@ FAILED = "failed.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How hard to ask, and when to give up.
+    """How hard to ask, what it may cost, and when to give up.
 
-    ``look_ahead`` requests at most are begun before the oldest is consumed. A request is tried
-    ``attempts`` times within ``deadline_s``; the waits between double from ``backoff_s`` and are
-    drawn at random up to that, or are what the server asked for. When more than
-    ``stop_rate`` of the last ``stop_window`` outcomes failed (half a window at least), asking
-    stops. Requests in flight at the end are waited for at most ``grace_s``.
+    At most ``concurrency`` requests are in flight, and fewer while the server says "too many".
+    ``look_ahead`` requests at most (by default 8 times as many as may be in flight) are begun
+    before the oldest is consumed. A request is tried ``attempts`` times within ``deadline_s``; the
+    waits between double from ``backoff_s`` and are drawn at random up to that, or are what the
+    server asked for. Being told "too many" (429, 529, 503 with a time) counts as no attempt.
+
+    When more than ``stop_rate`` of the last requests sent failed (the last ``stop_window``, or
+    twice as many as may be in flight), asking stops. Nothing is sent that would, by what is
+    expected of it, bring the journal's cost above ``budget_usd``. Requests in flight at the end are
+    waited for at most ``grace_s``.
     """
 
-    concurrency: int = 5
-    look_ahead: int = 64
+    concurrency: int = 16
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    budget_usd: float | None = None
+    look_ahead: int | None = None
     attempts: int = 5
     backoff_s: float = 1.0
     backoff_max_s: float = 60.0
-    deadline_s: float = 900.0
+    deadline_s: float = 1800.0
     stop_rate: float = 0.5
     stop_window: int = 20
     grace_s: float = 60.0
+
+    @property
+    def limits(self) -> Limits:
+        """The limits that the user set."""
+        return Limits(self.requests_per_minute, self.tokens_per_minute, self.concurrency)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +83,20 @@ class Outcome:
     @property
     def reason(self) -> str:
         """A short phrase for a failure, empty for a reply."""
-        if self.error is None:
-            return ""
-        return self.error.kind if isinstance(self.error, CallFailed) else "not recorded"
+        if isinstance(self.error, CallFailed):
+            return self.error.kind
+        return _REASONS.get(type(self.error), "")
+
+
+_REASONS: dict[type, str] = {NotRecorded: "not recorded", BudgetReached: "budget reached"}
 
 
 @dataclass
 class Counts:
     """What was consumed: ``requests`` in all, some from the journal, some failed, some tried again.
 
-    A request that a recording does not hold is ``not_recorded`` and no request. Tokens are those of
-    the replies consumed, from the journal or not.
+    A request that a recording does not hold (``not_recorded``) or that the budget does not allow
+    (``unsent``) is no request. Tokens are those of the replies consumed, from the journal or not.
     """
 
     requests: int = 0
@@ -83,6 +104,7 @@ class Counts:
     failed: int = 0
     retries: int = 0
     not_recorded: int = 0
+    unsent: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
 
@@ -92,6 +114,7 @@ class Counts:
             (self.from_journal, "from the journal"),
             (self.failed, "failed"),
             (self.retries, "tries again"),
+            (self.unsent, "not sent for want of budget"),
         ):
             if value:
                 parts.append(f"{value:,} {words}")
@@ -102,9 +125,55 @@ class Counts:
         counted = {"in": self.tokens_in, "out": self.tokens_out}
         return counted if any(counted.values()) else {}
 
+    def add(self, outcome: Outcome) -> None:
+        """Count one consumed outcome."""
+        if isinstance(outcome.error, NotRecorded | BudgetReached):
+            self.not_recorded += isinstance(outcome.error, NotRecorded)
+            self.unsent += isinstance(outcome.error, BudgetReached)
+            return
+        self.requests += 1
+        self.from_journal += outcome.from_journal
+        self.retries += 0 if outcome.from_journal else max(0, outcome.attempts - 1)
+        self.failed += outcome.error is not None
+        if outcome.reply is not None:
+            self.tokens_in += outcome.reply.tokens_in
+            self.tokens_out += outcome.reply.tokens_out
+
+
+class _Call:
+    """One request on its way. ``tries`` counts all, ``faults`` those that a retry is bounded by."""
+
+    __slots__ = (
+        "expected",
+        "failed",
+        "faults",
+        "key",
+        "outcome",
+        "request",
+        "sent_at",
+        "started",
+        "tries",
+    )
+
+    def __init__(self, request: ChatRequest, key: str) -> None:
+        self.request = request
+        self.key = key
+        self.outcome: Outcome | None = None
+        self.expected = Expected(0.0, 0.0, 0.0)
+        self.started: float | None = None
+        self.sent_at = 0.0
+        self.tries = 0
+        self.faults = 0
+        self.failed = False
+
 
 class _Dispatch:
-    """The state of one run of requests; lives in one event loop."""
+    """The state of one run of requests; all but ``counts`` and ``taken`` lives in one event loop.
+
+    A call goes from ``_fresh`` (or ``_again``, a heap by the time of the next try) to a task in
+    ``_tasks`` and gets an outcome; ``_begun`` holds all calls in the order of the requests until
+    they are handed over.
+    """
 
     def __init__(
         self,
@@ -115,151 +184,60 @@ class _Dispatch:
         useful: Callable[[], int] | None = None,
     ) -> None:
         self.model, self.journal, self.policy = model, journal, policy
-        self._useful = useful or (lambda: policy.look_ahead)
         self.counts = Counts()
+        self.taken = 0
+        """How many outcomes the consumer has done with."""
+        limits = policy.limits.within(model.limits)
+        self.rates = Rates(policy.concurrency, limits, time.monotonic(), policy.backoff_s)
+        self.meter = Meter(model.price, policy.budget_usd, journal.before if journal else None)
+        self._look_ahead = policy.look_ahead or max(64, 8 * policy.concurrency)
+        self._useful = useful or (lambda: self._look_ahead)
         self._requests: Iterator[ChatRequest] = iter(requests)
-        self._begun: deque[tuple[ChatRequest, asyncio.Task[Outcome] | Outcome]] = deque()
-        self._running: dict[str, asyncio.Task[Outcome]] = {}
-        self._sending: set[asyncio.Task[Any]] = set()
-        self._slots = asyncio.Semaphore(policy.concurrency)
-        self._recent: deque[bool] = deque(maxlen=policy.stop_window)
+        self._begun: deque[tuple[ChatRequest, _Call]] = deque()
+        self._handed = 0
+        self._running: dict[str, _Call] = {}
+        self._fresh: deque[_Call] = deque()
+        self._again: list[tuple[float, int, _Call]] = []
+        self._numbers = count()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._recent: deque[_Call] = deque(maxlen=max(policy.stop_window, 2 * policy.concurrency))
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._fault: Exception | None = None
+        self._broke: BudgetReached | None = None
         self._closing = False
         self._answered = False
 
-    async def next(self) -> tuple[ChatRequest, Outcome] | None:
-        """The next request in order with its outcome; None at the end."""
-        while len(self._begun) < max(1, min(self.policy.look_ahead, self._useful())):
-            request = next(self._requests, None)
-            if request is None:
-                break
-            self._begun.append((request, self._begin(request)))
-        if not self._begun:
-            return None
-        request, work = self._begun[0]
-        if isinstance(work, asyncio.Task):
-            await asyncio.wait([work])
-            outcome = work.result()
-        else:
-            outcome = work
-        self._begun.popleft()
-        self._count(outcome)
-        return request, outcome
+    # ----- what the consumer calls
 
-    def _begin(self, request: ChatRequest) -> asyncio.Task[Outcome] | Outcome:
-        key = request.key(self.model.endpoint, self.model.name)
-        if key in self._running:  # the same request twice is one call
-            return self._running[key]
-        if self.journal is not None:
-            found = self.journal.find(key)
-            if found is not None and found.state == "done":
-                return Outcome(found.reply, None, True, found.attempts)
-            self._note(key, request, Entry("planned"))
-        task = asyncio.create_task(self._call(key, request))
-        self._running[key] = task
-        task.add_done_callback(lambda _: self._running.pop(key, None))
-        return task
-
-    async def _call(self, key: str, request: ChatRequest) -> Outcome:
-        started = time.monotonic()
-        for attempt in count(1):
-            async with self._slots:
-                self._note(key, request, Entry("in_flight", attempts=attempt))
-                try:
-                    reply = await self._send(request, started)
-                except NotRecorded as error:
-                    return Outcome(None, error)
-                except CallFailed as error:
-                    failure = error
-                else:
-                    self._answered = True
-                    spent = time.monotonic() - started
-                    self._note(key, request, Entry("done", reply, attempts=attempt, seconds=spent))
-                    return Outcome(reply, None, False, attempt)
-            wait_s = self._wait_s(failure, attempt, started)
-            if wait_s is None:
-                break
-            self._note(key, request, Entry("planned", reason=failure.kind, attempts=attempt))
-            await asyncio.sleep(wait_s)
-        if failure.kind == "connection failed" and not self._answered:
-            failure.endpoint_wide = True  # nobody is there: the other requests need not try
-        # What would fail for every request says nothing about this one: it may be asked again.
-        state = Entry(
-            "planned" if failure.endpoint_wide else "failed",
-            reason=failure.kind,
-            detail=str(failure),
-            attempts=attempt,
-            seconds=time.monotonic() - started,
-        )
-        self._note(key, request, state)
-        return Outcome(None, failure, False, attempt)
-
-    async def _send(self, request: ChatRequest, started: float) -> ChatReply:
-        task = asyncio.current_task()
-        assert task is not None
-        left_s = self.policy.deadline_s - (time.monotonic() - started)
-        self._sending.add(task)
-        try:
-            async with asyncio.timeout(left_s):
-                return await self.model.reply(request)
-        except TimeoutError:
-            raise CallFailed(
-                "timeout", f"no reply within {self.policy.deadline_s:.0f} s", retryable=True
-            ) from None
-        finally:
-            self._sending.discard(task)
-
-    def _wait_s(self, failure: CallFailed, attempt: int, started: float) -> float | None:
-        """Seconds until the next try, or None when there is none."""
-        policy = self.policy
-        if self._closing or not failure.retryable or attempt >= policy.attempts:
-            return None
-        most = min(policy.backoff_max_s, policy.backoff_s * 2.0 ** (attempt - 1))
-        wait_s = random.uniform(most / 2, most)
-        if failure.retry_after_s is not None:
-            wait_s = max(wait_s / 4, failure.retry_after_s)
-        left_s = policy.deadline_s - (time.monotonic() - started)
-        return wait_s if wait_s < left_s else None
-
-    def _note(self, key: str, request: ChatRequest, now: Entry) -> None:
-        if self.journal is not None:
-            self.journal.note(key, request, self.model.endpoint, self.model.name, now)
-
-    def _count(self, outcome: Outcome) -> None:
-        """Counts a consumed outcome; raises where going on is pointless."""
-        counts, error = self.counts, outcome.error
-        if isinstance(error, NotRecorded):
-            counts.not_recorded += 1
-            return
-        counts.requests += 1
-        counts.from_journal += outcome.from_journal
-        counts.retries += 0 if outcome.from_journal else max(0, outcome.attempts - 1)
-        if outcome.reply is not None:
-            counts.tokens_in += outcome.reply.tokens_in
-            counts.tokens_out += outcome.reply.tokens_out
-        counts.failed += error is not None
-        if isinstance(error, CallFailed) and error.endpoint_wide:
-            raise error
-        self._recent.append(error is not None)
-        enough = len(self._recent) >= max(1, self.policy.stop_window // 2)
-        failed = sum(self._recent)
-        if enough and failed > self.policy.stop_rate * len(self._recent):
-            raise TooManyFailures(
-                f"{failed} of the last {len(self._recent)} requests failed, so asking stopped. "
-                f"The last one: {error}. What was received is in the journal; "
-                "the same command goes on from there"
-            )
+    async def ready(self) -> list[tuple[ChatRequest, Outcome]]:
+        """The next requests in order that have ended, one at least; empty at the end."""
+        while True:
+            if self._fault is not None:
+                raise self._fault
+            self._top_up()
+            self._pump()
+            if not self._begun:
+                return []
+            batch = []
+            while self._begun and (outcome := self._begun[0][1].outcome) is not None:
+                batch.append((self._begun.popleft()[0], outcome))
+            if batch:
+                self._handed += len(batch)
+                return batch
+            if self._fault is None:
+                self._waiter = asyncio.get_running_loop().create_future()
+                await self._waiter
 
     async def close(self) -> None:
         """Begin nothing more, wait for what is in flight (it is paid for), then let go."""
         self._closing = True
-        tasks = [work for _, work in self._begun if isinstance(work, asyncio.Task)]
-        waiting = [task for task in tasks if task not in self._sending]
-        for task in waiting:
-            task.cancel()
-        sending = [task for task in tasks if not task.done() and task in self._sending]
+        if self._timer is not None:
+            self._timer.cancel()
+        tasks = set(self._tasks)
         try:
-            if sending:
-                await asyncio.wait(sending, timeout=self.policy.grace_s)
+            if tasks:
+                await asyncio.wait(tasks, timeout=self.policy.grace_s)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -269,7 +247,244 @@ class _Dispatch:
 
     @property
     def in_flight(self) -> int:
-        return len(self._sending)
+        """How many requests are sent and not answered."""
+        return len(self._tasks)
+
+    # ----- beginning and sending
+
+    def _top_up(self) -> None:
+        """Begin requests, as many as the look-ahead allows and the consumer finds useful."""
+        while not self._closing:
+            waiting = len(self._begun) + self._handed - self.taken
+            if waiting >= max(1, min(self._look_ahead, self._useful())):
+                return
+            request = next(self._requests, None)
+            if request is None:
+                return
+            self._begun.append((request, self._begin(request)))
+
+    def _begin(self, request: ChatRequest) -> _Call:
+        text = request.text()
+        key = key_of(text, self.model.endpoint, self.model.name)
+        if key in self._running:  # the same request twice is one call
+            return self._running[key]
+        call = _Call(request, key)
+        found = self.journal.find(key) if self.journal is not None else None
+        if found is not None and found.state == "done":
+            call.outcome = Outcome(found.reply, None, True, found.attempts)
+        elif self._broke is not None:
+            call.outcome = Outcome(None, self._broke)
+        else:
+            if self.journal is not None:
+                self.journal.plan(request, self.model.endpoint, self.model.name, text, key)
+            self._running[key] = call
+            self._fresh.append(call)
+        return call
+
+    def _pump(self) -> None:
+        """Send what may be sent now; see to it that this is called when more may be."""
+        now = time.monotonic()
+        while not self._closing and self._fault is None:
+            due = bool(self._again) and self._again[0][0] <= now
+            if not due and not self._fresh:
+                break
+            if len(self._tasks) >= int(self.rates.allowed):
+                return  # the next answer calls this
+            wait_s = self.rates.wait_s(now)
+            if wait_s > 0:
+                self._pump_in(wait_s)
+                return
+            call = self._again[0][2] if due else self._fresh[0]
+            call.expected = self.meter.expect(call.request)
+            if not self.meter.affords(call.expected):
+                if not self._tasks:  # those in flight might have turned out cheaper
+                    self._spend_no_more(call.expected)
+                return
+            if due:
+                heapq.heappop(self._again)
+            else:
+                self._fresh.popleft()
+            self._send(call, now)
+        if self._again and not self._closing:
+            self._pump_in(self._again[0][0] - now)
+
+    def _pump_in(self, wait_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + wait_s:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(wait_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        try:
+            self._pump()
+        except Exception as error:
+            self._stop(error)
+
+    def _send(self, call: _Call, now: float) -> None:
+        if call.started is None:
+            call.started = now
+            self._recent.append(call)
+        call.sent_at = now
+        call.tries += 1
+        self.rates.reserve(call.expected.tokens)
+        self.meter.sent(call.expected)
+        self._note(call, Entry("in_flight", attempts=call.tries))
+        task = asyncio.get_running_loop().create_task(self._attempt(call))
+        self._tasks.add(task)
+
+    async def _attempt(self, call: _Call) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            result = await self._reply_to(call)
+        except Exception as error:  # a fault of our own, which is not hidden
+            self._stop(error)
+            return
+        finally:
+            in_flight = len(self._tasks)
+            self._tasks.discard(task)
+            self.meter.ended(call.expected)
+        try:
+            if isinstance(result, ChatReply):
+                self._succeed(call, result, in_flight)
+            else:
+                self._fail(call, result, in_flight)
+            self._top_up()
+            self._pump()
+        except Exception as error:
+            self._stop(error)
+
+    async def _reply_to(self, call: _Call) -> ChatReply | CallFailed | NotRecorded:
+        assert call.started is not None
+        left_s = self.policy.deadline_s - (time.monotonic() - call.started)
+        try:
+            async with asyncio.timeout(left_s):
+                return await self.model.reply(call.request)
+        except TimeoutError:
+            words = f"no reply within {self.policy.deadline_s:.0f} s"
+            return CallFailed("timeout", words, retryable=True)
+        except (CallFailed, NotRecorded) as error:
+            return error
+
+    # ----- how a call ends
+
+    def _succeed(self, call: _Call, reply: ChatReply, in_flight: int) -> None:
+        now = time.monotonic()
+        self._answered = True
+        if reply.tokens_in:
+            self.rates.settle(call.expected.tokens, reply.tokens_in + reply.tokens_out)
+        self.rates.answered(call.sent_at, now, in_flight)
+        if reply.quota is not None:
+            self.rates.heard(reply.quota, now)
+        cost_usd = self.meter.cost_of(call.request, reply)
+        if cost_usd:
+            reply = replace(reply, cost_usd=cost_usd)
+        seconds = now - (call.started or now)
+        self._note(call, Entry("done", reply, attempts=call.tries, seconds=seconds))
+        self._end(call, Outcome(reply, None, False, call.tries))
+
+    def _fail(self, call: _Call, failure: CallFailed | NotRecorded, in_flight: int) -> None:
+        if isinstance(failure, NotRecorded):
+            self._end(call, Outcome(None, failure))
+            return
+        now = time.monotonic()
+        self.rates.settle(call.expected.tokens, 0)
+        if failure.quota is not None:
+            self.rates.heard(failure.quota, now)
+        due = self._next_try(call, failure, now, in_flight)
+        if due is not None:
+            heapq.heappush(self._again, (due, next(self._numbers), call))
+            self._note(call, Entry("planned", reason=failure.kind, attempts=call.tries))
+            return
+        if failure.kind == "connection failed" and not self._answered:
+            failure.endpoint_wide = True  # nobody is there: the other requests need not try
+        # What would fail for every request says nothing about this one: it may be asked again.
+        unclear = failure.endpoint_wide or (self._closing and failure.retryable)
+        entry = Entry(
+            "planned" if unclear else "failed",
+            reason=failure.kind,
+            detail=str(failure),
+            attempts=call.tries,
+            seconds=now - (call.started or now),
+        )
+        self._note(call, entry)
+        self._end(call, Outcome(None, failure, False, call.tries))
+        if failure.endpoint_wide:
+            self._stop(failure)
+        elif not failure.request_only:
+            call.failed = True
+            self._stop_if_most_fail(failure)
+
+    def _next_try(
+        self, call: _Call, failure: CallFailed, now: float, in_flight: int
+    ) -> float | None:
+        """The time of the next try, or None when there is none."""
+        policy, asked_s = self.policy, failure.retry_after_s
+        call.faults += not failure.overloaded
+        if self._closing or not failure.retryable or call.faults >= policy.attempts:
+            return None
+        last = (call.started or now) + policy.deadline_s
+        if asked_s is not None and now + asked_s >= last:
+            return None
+        if failure.overloaded:
+            self.rates.overloaded(call.sent_at, now, in_flight, asked_s)
+            due = self.rates.held_until
+        else:
+            most = min(policy.backoff_max_s, policy.backoff_s * 2.0 ** (call.faults - 1))
+            due = now + max(random.uniform(most / 2, most), asked_s or 0.0)
+        return due if due < last else None
+
+    def _stop_if_most_fail(self, failure: CallFailed) -> None:
+        """Stop when too many of the last requests sent failed; those in flight count as good."""
+        sent = len(self._recent)
+        if sent < max(1, self.policy.stop_window // 2):
+            return
+        failed = sum(call.failed for call in self._recent)
+        if failed > self.policy.stop_rate * sent:
+            self._stop(
+                TooManyFailures(
+                    f"{failed} of the last {sent} requests failed, so asking stopped. The last "
+                    f"one: {failure}. What was received is in the journal; the same command goes "
+                    "on from there"
+                )
+            )
+
+    def _spend_no_more(self, expected: Expected) -> None:
+        """The budget does not allow the next request: nor, by the order of them, any later one."""
+        self._broke = BudgetReached(
+            f"not sent: {self.meter.spent_usd:.4f} USD of {self.policy.budget_usd:g} are spent, "
+            f"and a request is expected to cost {expected.cost_usd:.4f}"
+        )
+        waiting = [*self._fresh, *(call for _, _, call in self._again)]
+        self._fresh.clear()
+        self._again.clear()
+        for call in waiting:
+            self._end(call, Outcome(None, self._broke))
+
+    def _end(self, call: _Call, outcome: Outcome) -> None:
+        call.outcome = outcome
+        self._running.pop(call.key, None)
+        if self._begun and self._begun[0][1].outcome is not None:
+            self._wake()
+
+    def _stop(self, error: Exception) -> None:
+        """Send nothing more; the consumer gets the first such error."""
+        if self._fault is None:
+            self._fault = error
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None:
+            if not self._waiter.done():
+                self._waiter.set_result(None)
+            self._waiter = None
+
+    def _note(self, call: _Call, now: Entry) -> None:
+        if self.journal is not None:
+            self.journal.note(call.key, now)
 
 
 async def ask(
@@ -286,8 +501,10 @@ async def ask(
     """
     dispatch = _Dispatch(model, requests, journal, policy or Policy())
     try:
-        while (pair := await dispatch.next()) is not None:
-            yield pair
+        while batch := await dispatch.ready():
+            for pair in batch:
+                yield pair
+                dispatch.taken += 1
     finally:
         await dispatch.close()
 
@@ -296,9 +513,9 @@ class Asking:
     """:func:`ask` for plain functions: a context to iterate over, with the calls in a thread.
 
     ``with Asking(model, requests, journal=journal) as asking: for request, outcome in asking: …``
-    Leaving early, also by Ctrl-C, waits for the replies in flight and keeps them in the journal; a
-    second Ctrl-C drops them. ``useful`` tells how many more requests are worth beginning now, for
-    a consumer that will stop when it has enough.
+    Leaving early, also by Ctrl-C or SIGTERM, waits for the replies in flight and keeps them in the
+    journal; a second Ctrl-C drops them. ``useful`` tells how many more requests are worth beginning
+    now, for a consumer that will stop when it has enough.
     """
 
     def __init__(
@@ -314,36 +531,79 @@ class Asking:
         self._failed: list[tuple[ChatRequest, Outcome]] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="asking", daemon=True)
+        self._old_handler: Any = None
 
     @property
     def counts(self) -> Counts:
         """What was consumed so far."""
         return self._dispatch.counts
 
+    @property
+    def spent_usd(self) -> float:
+        """What all replies of the journal cost, those of earlier runs included."""
+        return self._dispatch.meter.spent_usd
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a manifest should say of the money."""
+        meter, model = self._dispatch.meter, self._dispatch.model
+        said = []
+        if meter.price is None and self.counts.requests:
+            said.append(f"what the calls cost is unknown: nobody gave a price for {model.name}")
+        elif meter.uncounted and meter.new_usd:
+            said.append(
+                f"{meter.uncounted:,} replies came without a count of tokens; their cost is "
+                "estimated from their length"
+            )
+        if self.counts.unsent:
+            budget = self._dispatch.policy.budget_usd
+            said.append(f"the budget of {budget:g} USD is reached; raise --budget to go on")
+        return said
+
+    def cost_note(self, done: int, total: int) -> str:
+        """``0.52 USD, about 3.10 in all`` for the progress line; empty where nothing costs."""
+        spent = self.spent_usd
+        if not spent:
+            return ""
+        in_all = f", about {usd(spent * total / done)} in all" if 0 < done < total else ""
+        return f", {usd(spent)} USD{in_all}"
+
     def __enter__(self) -> Asking:
+        if threading.current_thread() is threading.main_thread():
+            self._old_handler = signal.signal(signal.SIGTERM, _interrupt)
         self._thread.start()
         return self
 
     def __iter__(self) -> Iterator[tuple[ChatRequest, Outcome]]:
-        while (pair := self._submit(self._dispatch.next()).result()) is not None:
-            if isinstance(pair[1].error, CallFailed):
-                self._failed.append(pair)
-            yield pair
+        dispatch = self._dispatch
+        while batch := self._submit(dispatch.ready()).result():
+            for pair in batch:
+                dispatch.counts.add(pair[1])
+                if isinstance(pair[1].error, CallFailed):
+                    self._failed.append(pair)
+                yield pair
+                dispatch.taken += 1
 
-    def write_failed(self, folder: Path) -> bool:
-        """Write ``failed.jsonl``: each request that failed, with why; False if none did."""
+    def write_failed(
+        self, folder: Path, row: Callable[[ChatRequest], Mapping[str, Any]] | None = None
+    ) -> bool:
+        """Write ``failed.jsonl``: each request that failed, with why; False if none did.
+
+        A line is what ``row`` makes of the request, else its messages: either is a row that a verb
+        reads, so that the file can be run again.
+        """
         path = folder / FAILED
         if not self._failed:
             path.unlink(missing_ok=True)
             return False
         with path.open("w", encoding="utf-8") as file:
             for request, outcome in self._failed:
-                line = {
-                    "label": request.label,
+                why = {
+                    "request": request.label,
                     "reason": outcome.reason,
                     "detail": str(outcome.error),
-                    "request": request.content(),
                 }
+                line = {**(row or messages_row)(request), "failed": why}
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
         return True
 
@@ -370,6 +630,23 @@ class Asking:
             self._thread.join()
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
+            if self._old_handler is not None:
+                signal.signal(signal.SIGTERM, self._old_handler)
+
+
+def usd(amount: float) -> str:
+    """Dollars to the cent, and small sums to a hundredth of one."""
+    return f"{amount:,.2f}" if amount >= 1 else f"{amount:.4f}"
+
+
+def messages_row(request: ChatRequest) -> dict[str, Any]:
+    """A request as a row in the messages layout."""
+    return {"messages": [{"role": role, "content": text} for role, text in request.turns]}
+
+
+def _interrupt(signal_number: int, frame: object) -> None:
+    """SIGTERM is taken as Ctrl-C while requests are in flight: what is paid for is kept."""
+    raise KeyboardInterrupt
 
 
 async def _cancel_others() -> None:

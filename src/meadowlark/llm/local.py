@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 from meadowlark.errors import UserError
 from meadowlark.llm.adapters import put_on
 from meadowlark.llm.chat import ChatReply, ChatRequest, FinishReason, Sampling
+from meadowlark.llm.prices import FREE, Price
 from meadowlark.llm.prompter import Prompter, cannot_load, open_prompter, parts_of
+from meadowlark.llm.rates import Limits
 from meadowlark.records import Turn
 
 if TYPE_CHECKING:
@@ -87,6 +89,8 @@ class TransformersModel:
     """
 
     endpoint = "local"
+    price: Price | None = FREE
+    limits = Limits(concurrency=1)
 
     def __init__(
         self, model: Any, prompter: Prompter, reference: str, context_length: int | None = None

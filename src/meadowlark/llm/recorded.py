@@ -1,15 +1,14 @@
 """``recorded:FILE``: a model that repeats the replies of an earlier run, without network or cost.
 
 FILE is a journal (``journal.sqlite``) or JSON lines of ``{"label", "request", "reply"}``, where
-``request`` holds turns, sampling and draw, and ``reply`` text, finish, tokens_in and tokens_out.
-A request is found by its content, whichever endpoint and model answered it then.
+``request`` holds turns, sampling, draw and a schema if any, and ``reply`` text, finish, tokens_in,
+tokens_out and logprobs if any. A request is found by its content, whichever endpoint and model answered it then.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +18,9 @@ from meadowlark.dataset import fingerprint
 from meadowlark.errors import UserError
 from meadowlark.llm.chat import ChatReply, ChatRequest
 from meadowlark.llm.errors import CallFailed, NotRecorded
+from meadowlark.llm.journal import logprobs_from, read_only
+from meadowlark.llm.prices import FREE, Price
+from meadowlark.llm.rates import Limits
 
 FINISHES = ("stop", "length", "refused", "unknown")
 
@@ -71,40 +73,34 @@ def _from_json(raw: Any) -> Line:
     finish = reply.get("finish", "stop")
     if finish not in FINISHES:
         raise ValueError(f"finish {finish!r} is none of {', '.join(FINISHES)}")
-    request = raw["request"]
+    asked = raw["request"]
     request = {
-        "turns": [[str(role), str(content)] for role, content in request["turns"]],
-        "sampling": dict(request.get("sampling") or {}),
-        "draw": int(request.get("draw", 0)),
+        "turns": [[str(role), str(content)] for role, content in asked["turns"]],
+        "sampling": dict(asked.get("sampling") or {}),
+        "draw": int(asked.get("draw", 0)),
+        **({"schema": asked["schema"]} if asked.get("schema") else {}),
     }
     made = ChatReply(
-        str(reply["text"]), finish, int(reply.get("tokens_in", 0)), int(reply.get("tokens_out", 0))
+        str(reply["text"]),
+        finish,
+        int(reply.get("tokens_in", 0)),
+        int(reply.get("tokens_out", 0)),
+        logprobs=logprobs_from(json.dumps(reply.get("logprobs") or [])),
     )
     return Line(str(raw.get("label", "")), str(raw.get("model", "")), request, made)
 
 
 def _read_journal(path: Path) -> Iterator[Line]:
     query = (
-        "SELECT label, model, request, state, reply, finish, tokens_in, tokens_out, reason "
-        "FROM calls WHERE state IN ('done', 'failed') ORDER BY rowid"
+        "SELECT label, model, request, state, reason, reply, finish, tokens_in, tokens_out, "
+        "logprobs FROM calls WHERE state IN ('done', 'failed') ORDER BY rowid"
     )
-    try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            for (
-                label,
-                model,
-                request,
-                state,
-                text,
-                finish,
-                t_in,
-                t_out,
-                reason,
-            ) in connection.execute(query):
-                reply = ChatReply(text, finish, t_in, t_out) if state == "done" else None
-                yield Line(label, model, json.loads(request), reply, reason or "")
-    except sqlite3.Error as error:
-        raise UserError(f"{path} is not a journal of model calls: {error}") from None
+    with closing(read_only(path)) as connection:
+        for label, model, request, state, reason, *answer, logprobs in connection.execute(query):
+            reply = None
+            if state == "done":
+                reply = ChatReply(*answer, logprobs=logprobs_from(logprobs))
+            yield Line(label, model, json.loads(request), reply, reason or "")
 
 
 class RecordedModel:
@@ -120,6 +116,8 @@ class RecordedModel:
         self.name = models.pop() if len(models) == 1 else path.stem
         # Another recording must not be answered from this one's journal, so its hash is part.
         self.endpoint = f"recorded:{fingerprint(path)[:16]}"
+        self.price: Price | None = FREE
+        self.limits = Limits()
         self._lines = {content_key(line.request): line for line in lines}
 
     def __len__(self) -> int:

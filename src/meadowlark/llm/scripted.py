@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from meadowlark.llm.chat import ChatReply, ChatRequest
+from meadowlark.llm.prices import FREE, Price
+from meadowlark.llm.rates import Limits
 
 Scripted = str | ChatReply | Exception
 
@@ -19,7 +21,7 @@ class ScriptedModel:
     """Answers from a list or a function; ``asked`` keeps every request it was given, in order.
 
     A list that runs out is an IndexError: the script did not foresee that call. ``delay_s`` may be
-    a function of the request, to try out slow ones.
+    a function of the request, to try out slow ones; ``price`` lets replies cost something.
     """
 
     def __init__(
@@ -28,9 +30,12 @@ class ScriptedModel:
         *,
         name: str = "scripted",
         delay_s: Callable[[ChatRequest], float] | None = None,
+        price: Price | None = FREE,
     ) -> None:
         self.name = name
         self.endpoint = "scripted"
+        self.price = price
+        self.limits = Limits()
         self.asked: list[ChatRequest] = []
         self._script = script if callable(script) else list(script)
         self._delay_s = delay_s
