@@ -33,6 +33,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
+def usd(amount: float) -> str:
+    """Dollars to the cent, small sums to a hundredth of one: ``12.50``, ``0.0042``."""
+    return f"{amount:,.2f}" if amount >= 1 else f"{amount:.4f}"
+
+
 class Progress:
     """A context that counts work done: ``advance(n, note)``. ``total`` may be unknown (None)."""
 

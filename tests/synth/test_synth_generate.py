@@ -11,7 +11,7 @@ import pytest
 
 from meadowlark.dataset import read, read_manifest
 from meadowlark.errors import FolderDiffers, UserError
-from meadowlark.llm import ChatReply, ChatRequest, ScriptedModel
+from meadowlark.llm import ChatReply, ChatRequest, Policy, ScriptedModel
 from meadowlark.llm.errors import CallFailed, TooManyFailures
 from meadowlark.records import Record
 from meadowlark.synth.generate import generate
@@ -59,7 +59,7 @@ def test_rows_do_not_depend_on_timing_or_concurrency(seeds: Path, tmp_path: Path
             tasks_for,
             delay_s=lambda r, c=concurrency: 0.0 if c == 1 else hash(r.label) % 7 / 2000,  # type: ignore
         )
-        run_of(seeds, tmp_path / name, 50, model, concurrency=concurrency)
+        run_of(seeds, tmp_path / name, 50, model, policy=Policy(concurrency=concurrency))
         tables.append((tmp_path / name / "rows.parquet").read_bytes())
     assert tables[0] == tables[1]
 
@@ -180,7 +180,7 @@ def test_bad_replies_are_rejected_with_reason_and_raw_text(seeds: Path, tmp_path
     assert sum(r["reason"] == "repeats an example" for r in rejected) == 3
     assert run.manifest.rows["in"] == 20 + len(rejected)
     (line,) = (tmp_path / "out" / "failed.jsonl").read_text().splitlines()
-    assert json.loads(line)["label"] == "generate:4"
+    assert json.loads(line)["failed"]["label"] == "generate:4"
 
 
 def test_a_failing_endpoint_ends_the_run_which_goes_on_later(seeds: Path, tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_failing_endpoint_ends_the_run_which_goes_on_later(seeds: Path, tmp_pa
 def record(seeds: Path, folder: Path, requests: int) -> Path:
     """A recording of the first ``requests`` requests, taken from a journal of a live run."""
     model = ScriptedModel(tasks_for)
-    run_of(seeds, folder, requests * 4, model, concurrency=1)
+    run_of(seeds, folder, requests * 4, model, policy=Policy(concurrency=1))
     lines = []
     for request in model.asked[:requests]:
         line = {"request": request.content(), "reply": {"text": tasks_for(request)}}

@@ -96,7 +96,7 @@ class Runs:
             stdout=subprocess.PIPE,
             stderr=self.errors,
             text=True,
-            env={**os.environ, "OPENAI_API_KEY": KEY, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "MEADOWLARK_API_KEY": KEY, "OMP_NUM_THREADS": "1"},
         )
 
     def _say(self, line: str) -> str:

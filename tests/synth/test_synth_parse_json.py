@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,8 +11,8 @@ from hypothesis import strategies as st
 
 from meadowlark.dataset import read
 from meadowlark.llm import ChatRequest, ScriptedModel
-from meadowlark.records import Record, Turn
-from meadowlark.synth.generate import generate, with_schema
+from meadowlark.records import Record
+from meadowlark.synth.generate import generate
 from meadowlark.synth.parse import parse_tasks
 from meadowlark.synth.parse_json import SCHEMA
 from meadowlark.synth.task import Task
@@ -143,10 +140,10 @@ def test_the_schema_asks_for_what_the_parser_reads() -> None:
     assert set(item["required"]) == set(item["properties"]) == set(ROWS[0])
 
 
-def test_a_request_that_can_carry_a_schema_does() -> None:
-    @dataclasses.dataclass(frozen=True, slots=True)
-    class WithSchema(ChatRequest):
-        schema: Mapping[str, Any] | None = None
-
-    asked = with_schema(WithSchema((Turn("user", "List."),), label="generate:0"))
-    assert asked == WithSchema((Turn("user", "List."),), label="generate:0", schema=SCHEMA)
+def test_json_is_asked_for_with_its_schema(tmp_path: Path) -> None:
+    seeds = tmp_path / "seeds.jsonl"
+    seeds.write_text("".join(f'{{"instruction": "Seed {n}."}}\n' for n in range(3)))
+    for layout, schema in (("json", SCHEMA), ("text", None)):
+        model = ScriptedModel(lambda _: WHOLE)
+        generate(seeds, "openai:m@http://h/v1", 2, tmp_path / layout, layout=layout, model=model)
+        assert {id(asked.schema) for asked in model.asked} == {id(schema)}

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from meadowlark.dataset import read, read_manifest
 from meadowlark.errors import FolderDiffers, UserError
 from meadowlark.labels import TOPIC_AREAS, TYPES, VIEWS, topic_area
-from meadowlark.llm import ChatRequest, ScriptedModel
+from meadowlark.llm import ChatRequest, Policy, ScriptedModel
 from meadowlark.records import Record
 from meadowlark.synth.generate import generate
 from meadowlark.synth.quotas import Balance, apportion, read_quotas
@@ -135,7 +135,7 @@ def test_the_kept_tasks_have_exactly_the_asked_balance(seeds: Path, tmp_path: Pa
     quotas = [DIFFICULTY, "view=midwife:25,*:75"]
     run = generate(
         seeds, TEACHER, 400, tmp_path / "out", quotas=quotas, steer_after=8,
-        model=ScriptedModel(obedient),
+        policy=Policy(concurrency=5), model=ScriptedModel(obedient),
     )  # fmt: skip
     assert run.manifest.warnings == []
     assert counts(tmp_path / "out", "difficulty") == {"1": 40, "2": 80, "3": 120, "4": 120, "5": 40}
@@ -161,7 +161,7 @@ def test_quotas_do_not_depend_on_timing_and_resume(seeds: Path, tmp_path: Path) 
         out = tmp_path / str(concurrency)
         generate(
             seeds, TEACHER, 150, out, quotas=[DIFFICULTY], use_generated=2, steer_after=8,
-            concurrency=concurrency, model=model,
+            policy=Policy(concurrency=concurrency), model=model,
         )  # fmt: skip
         tables.append((out / "rows.parquet").read_bytes())
         asked.append({r.label: r.turns for r in model.asked})
@@ -176,7 +176,7 @@ def test_quotas_do_not_depend_on_timing_and_resume(seeds: Path, tmp_path: Path) 
     again = ScriptedModel(obedient)
     generate(
         seeds, TEACHER, 150, tmp_path / "8", quotas=[DIFFICULTY], use_generated=2, steer_after=8,
-        concurrency=3, model=again,
+        policy=Policy(concurrency=3), model=again,
     )  # fmt: skip
     assert (tmp_path / "8" / "rows.parquet").read_bytes() == tables[0]
     assert again.asked == []
@@ -193,8 +193,9 @@ def test_generated_tasks_are_shown_once_they_are_known(seeds: Path, tmp_path: Pa
     model = ScriptedModel(teacher)
     out = tmp_path / "out"
     generate(
-        seeds, TEACHER, 30, out, use_generated=2, steer_after=5, tasks_per_request=1, model=model
-    )
+        seeds, TEACHER, 30, out, use_generated=2, steer_after=5, tasks_per_request=1,
+        policy=Policy(concurrency=5), model=model,
+    )  # fmt: skip
     rows, _ = read(out, Record)
     by_id = {row.id: row for row in rows}
     seed_ids = {seed.id for seed in read(seeds, Record)[0]}
@@ -210,7 +211,9 @@ def test_generated_tasks_are_shown_once_they_are_known(seeds: Path, tmp_path: Pa
 
 def test_more_in_flight_than_steering_allows_is_refused(seeds: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"60 requests in flight.*raise --steer-after"):
-        generate(seeds, TEACHER, 9, tmp_path / "o", quotas=[DIFFICULTY], concurrency=60)
+        generate(
+            seeds, TEACHER, 9, tmp_path / "o", quotas=[DIFFICULTY], policy=Policy(concurrency=60)
+        )
     generate(seeds, TEACHER, 9, tmp_path / "o", quotas=[DIFFICULTY], model=ScriptedModel(obedient))
     with pytest.raises(FolderDiffers, match="quotas"):
         generate(seeds, TEACHER, 9, tmp_path / "o", model=ScriptedModel([]))

@@ -10,7 +10,7 @@ import pytest
 
 from meadowlark.dataset import read
 from meadowlark.errors import UserError
-from meadowlark.llm import ChatReply, ChatRequest, ScriptedModel
+from meadowlark.llm import ChatReply, ChatRequest, Policy, ScriptedModel
 from meadowlark.llm.errors import CallFailed
 from meadowlark.records import Record, to_json
 from meadowlark.synth.prompts import text_of
@@ -110,7 +110,7 @@ def test_a_bad_answer_is_asked_for_again_and_the_order_stays(tmp_path: Path) -> 
     """Also for the last rows, when all requests were already made."""
     data = write(tmp_path / "d.jsonl", [Record(f"Task {n}") for n in range(40)])
     model = answer(REFUSAL, "Fine.")
-    run = respond(data, TEACHER, tmp_path / "out", concurrency=7, model=model)
+    run = respond(data, TEACHER, tmp_path / "out", policy=Policy(concurrency=7), model=model)
     rows, _ = read(tmp_path / "out", Record)
     assert [row.instruction for row in rows] == [f"Task {n}" for n in range(40)]
     assert {row.output for row in rows} == {"Fine."}
@@ -181,7 +181,11 @@ def test_a_large_set_is_read_and_written_in_batches(tmp_path: Path) -> None:
     records = [Record(f"Task {n}", output="Old." if n % 3 == 0 else "") for n in range(4500)]
     data = write(tmp_path / "d.jsonl", records)
     run = respond(
-        data, TEACHER, tmp_path / "out", concurrency=50, model=ScriptedModel(lambda r: "New.")
+        data,
+        TEACHER,
+        tmp_path / "out",
+        policy=Policy(concurrency=50),
+        model=ScriptedModel(lambda r: "New."),
     )
     rows, _ = read(tmp_path / "out", Record)
     assert [row.instruction for row in rows] == [f"Task {n}" for n in range(4500)]

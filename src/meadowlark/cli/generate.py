@@ -7,6 +7,19 @@ from typing import Annotated
 
 import typer
 
+from meadowlark.cli.calls import (
+    Budget,
+    Concurrency,
+    DryRun,
+    ModelsFile,
+    PriceOption,
+    RequestsPerMinute,
+    Teacher,
+    TokensPerMinute,
+    policy_of,
+    price_of,
+    show_estimate,
+)
 from meadowlark.cli.options import Force, Limit, Out, Seed, summarise
 
 
@@ -17,10 +30,7 @@ def generate(
             "--seeds", help="Seed tasks (.xlsx, .json, .jsonl, .csv, .parquet or a folder)."
         ),
     ],
-    teacher: Annotated[
-        str,
-        typer.Option("--teacher", help="openai:NAME@BASE_URL, recorded:FILE or hf:PATH."),
-    ],
+    teacher: Teacher,
     out: Out,
     count: Annotated[
         int, typer.Option("--count", "-n", min=1, help="Tasks to keep. Raising it continues.")
@@ -81,9 +91,13 @@ def generate(
             "--licence", help="Written on every row: what the seeds and the teacher's terms allow."
         ),
     ] = "",
-    concurrency: Annotated[
-        int, typer.Option("--concurrency", "-j", min=1, help="Requests in flight at once.")
-    ] = 5,
+    concurrency: Concurrency = 16,
+    requests_per_minute: RequestsPerMinute = None,
+    tokens_per_minute: TokensPerMinute = None,
+    budget: Budget = None,
+    price: PriceOption = None,
+    models: ModelsFile = None,
+    dry_run: DryRun = False,
     seed: Seed = 42,
     limit: Limit = None,
     force: Force = False,
@@ -102,24 +116,51 @@ def generate(
     where the server can do that.
 
     Every call is kept in OUT/journal.sqlite: a stopped run goes on without asking
-    anything twice, and recorded:OUT/journal.sqlite answers as the teacher did. A
-    server's key is read from MEADOWLARK_API_KEY or OPENAI_API_KEY; a server of
-    your own may need none.
+    anything twice, and recorded:OUT/journal.sqlite answers as the teacher did.
+    --dry-run tells requests, tokens, cost and time beforehand; --budget bounds what
+    all calls of OUT cost. A server whose price is not known needs --price, one of your
+    own does not. Keys come from the environment, each bound to its server:
+    OPENAI_API_KEY, ANTHROPIC_API_KEY, MEADOWLARK_API_KEY for any other URL, or the
+    variable that models.toml names.
 
     \b
     Examples:
       meadowlark generate --seeds seeds.jsonl --count 500 --out runs/tasks \\
-          --teacher openai:gpt-4o@https://api.openai.com/v1
+          --teacher openai:gpt-4o --budget 20usd
       meadowlark generate --seeds seeds.jsonl --count 20 --out runs/first-look \\
           --teacher openai:llama3.3@http://localhost:11434/v1
       meadowlark generate --seeds seeds.xlsx --count 1000 --out runs/balanced \\
           --quota difficulty=1:10,2:20,3:30,4:25,5:15 --quota view=patient:30,*:70 \\
-          --teacher openai:gpt-4o@https://api.openai.com/v1
+          --teacher openai:gpt-4o --dry-run
       meadowlark generate --seeds seeds.jsonl --count 500 --out runs/again \\
           --teacher recorded:runs/tasks/journal.sqlite
     """
+    from meadowlark.synth.generate import estimate_generation
     from meadowlark.synth.generate import generate as stage
 
+    policy = policy_of(concurrency, requests_per_minute, tokens_per_minute, budget)
+    known_price = price_of(price)
+    if dry_run:
+        found = estimate_generation(
+            seeds,
+            teacher,
+            count,
+            out,
+            seed=seed,
+            tasks_per_request=tasks_per_request,
+            examples=examples,
+            layout=layout,
+            temperature=temperature,
+            top_p=top_p,
+            presence_penalty=presence_penalty,
+            max_tokens=max_tokens,
+            policy=policy,
+            price=known_price,
+            models=models,
+            limit=limit,
+        )
+        show_estimate(found, policy.budget_usd, ", more where tasks are not kept")
+        return
     run = stage(
         seeds,
         teacher,
@@ -138,7 +179,9 @@ def generate(
         presence_penalty=presence_penalty,
         max_tokens=max_tokens,
         licence=licence,
-        concurrency=concurrency,
+        policy=policy,
+        price=known_price,
+        models=models,
         limit=limit,
         force=force,
     )

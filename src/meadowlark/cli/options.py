@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from meadowlark.dataset import Manifest, Run
-from meadowlark.progress import duration
+from meadowlark.progress import duration, usd
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write; made if absent.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what the folder holds.")]
@@ -36,7 +36,7 @@ def summarise(run: Run | Manifest, folder: Path, *, done_before: bool = False) -
     for reason, count in list(rejected.items())[:8]:
         stdout.print(f"  {count:>8,}  {reason}", markup=False)
     if manifest.tokens:
-        cost = f"; cost {manifest.cost_usd:.4f} USD" if manifest.cost_usd else ""
+        cost = f"; cost {usd(manifest.cost_usd)} USD" if manifest.cost_usd else ""
         stdout.print(f"  tokens: {_pairs(manifest.tokens)}{cost}")
     for key, value in manifest.results.items():
         if isinstance(value, str | int | float):

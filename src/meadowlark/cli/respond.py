@@ -7,15 +7,25 @@ from typing import Annotated
 
 import typer
 
+from meadowlark.cli.calls import (
+    Budget,
+    Concurrency,
+    DryRun,
+    ModelsFile,
+    PriceOption,
+    RequestsPerMinute,
+    Teacher,
+    TokensPerMinute,
+    policy_of,
+    price_of,
+    show_estimate,
+)
 from meadowlark.cli.options import Force, Limit, Out, summarise
 
 
 def respond(
     data: Annotated[Path, typer.Argument(help="Tasks: a folder, .parquet, .json, .jsonl or .csv.")],
-    teacher: Annotated[
-        str,
-        typer.Option("--teacher", help="openai:NAME@BASE_URL, recorded:FILE or hf:PATH."),
-    ],
+    teacher: Teacher,
     out: Out,
     prompt: Annotated[
         str,
@@ -38,9 +48,13 @@ def respond(
             help="How often a refused, empty, cut or unclosed answer is asked for again.",
         ),
     ] = 1,
-    concurrency: Annotated[
-        int, typer.Option("--concurrency", "-j", min=1, help="Requests in flight at once.")
-    ] = 5,
+    concurrency: Concurrency = 16,
+    requests_per_minute: RequestsPerMinute = None,
+    tokens_per_minute: TokensPerMinute = None,
+    budget: Budget = None,
+    price: PriceOption = None,
+    models: ModelsFile = None,
+    dry_run: DryRun = False,
     limit: Limit = None,
     force: Force = False,
 ) -> None:
@@ -49,23 +63,41 @@ def respond(
     Refusals, empty answers, answers cut at --max-tokens, and answers to multiple
     choice that do not end with "The answer is (X)." and one of its letters are asked
     for again (a cut one with twice the tokens), and else go to rejected.parquet with
-    the reason; failed requests are also listed in failed.jsonl. Tasks that have an
-    output already pass unchanged, and the order stays.
+    the reason; failed requests are also listed in failed.jsonl, which can be given to
+    respond again. Tasks that have an output already pass unchanged, and the order stays.
 
     Every call is kept in OUT/journal.sqlite, so a stopped run goes on without
-    asking anything twice. A server's key is read from MEADOWLARK_API_KEY or
-    OPENAI_API_KEY; a server of your own may need none.
+    asking anything twice. Keys, --price, --budget and --dry-run are as for generate.
 
     \b
     Examples:
       meadowlark respond runs/distinct --out runs/generated \\
-          --teacher openai:gpt-4o@https://api.openai.com/v1
+          --teacher openai:gpt-4o --budget 20usd
       meadowlark respond patients.jsonl --prompt icliniq --max-tokens 800 \\
           --teacher openai:llama3.3@http://localhost:11434/v1 --limit 20 \\
           --out runs/first-look
     """
+    from meadowlark.synth.respond import estimate_responses
     from meadowlark.synth.respond import respond as stage
 
+    policy = policy_of(concurrency, requests_per_minute, tokens_per_minute, budget)
+    known_price = price_of(price)
+    if dry_run:
+        found = estimate_responses(
+            data,
+            teacher,
+            out,
+            prompt=prompt,
+            temperature=temperature,
+            presence_penalty=presence_penalty,
+            max_tokens=max_tokens,
+            policy=policy,
+            price=known_price,
+            models=models,
+            limit=limit,
+        )
+        show_estimate(found, policy.budget_usd, ", more where answers are asked for again")
+        return
     run = stage(
         data,
         teacher,
@@ -75,7 +107,9 @@ def respond(
         presence_penalty=presence_penalty,
         max_tokens=max_tokens,
         retries=retries,
-        concurrency=concurrency,
+        policy=policy,
+        price=known_price,
+        models=models,
         limit=limit,
         force=force,
     )

@@ -103,10 +103,6 @@ PROVIDERS: dict[str, Callable[[str, str | None], ChatModel | LocalModel]] = {
     "openai": _openai,
     "recorded": _recorded,
 }
-_OF_A_CATALOGUE = {
-    "openai": (OpenAIModel, OPENAI_URL),
-    "anthropic": (AnthropicModel, ANTHROPIC_URL),
-}
 
 
 def open_model(
@@ -125,7 +121,10 @@ def open_model(
 
 
 def _of_catalogue(name: str, entry: Entry) -> ChatModel:
-    make, url = _OF_A_CATALOGUE[entry.kind]
+    make: type[OpenAIModel | AnthropicModel] = OpenAIModel
+    url = OPENAI_URL
+    if entry.kind == "anthropic":
+        make, url = AnthropicModel, ANTHROPIC_URL
     return make(
         entry.model,
         entry.url or url,

@@ -43,9 +43,9 @@ class PriceTable(Options):
 class LimitTable(Options):
     """What the server allows."""
 
-    requests_per_minute: float | None = Field(None, gt=0)
-    tokens_per_minute: float | None = Field(None, gt=0)
-    concurrency: int | None = Field(None, ge=1)
+    requests_per_minute: float | None = Field(default=None, gt=0)
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    concurrency: int | None = Field(default=None, ge=1)
 
 
 class Entry(Options):
@@ -58,14 +58,14 @@ class Entry(Options):
     model: str
     url: str = ""
     key_variable: str | None = None
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = Field(default_factory=dict)
     proxy: str = ""
     ca_file: Path | None = None
     api_version: str = ""
-    body: dict[str, Any] = {}
-    timeout_s: float = Field(TIMEOUT_S, gt=0)
+    body: dict[str, Any] = Field(default_factory=dict)
+    timeout_s: float = Field(default=TIMEOUT_S, gt=0)
     price: PriceTable | None = None
-    limits: LimitTable = LimitTable()
+    limits: LimitTable = Field(default_factory=LimitTable)
 
     @property
     def spec(self) -> str:

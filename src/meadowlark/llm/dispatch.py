@@ -31,6 +31,7 @@ from meadowlark.llm.errors import BudgetReached, CallFailed, NotRecorded, TooMan
 from meadowlark.llm.journal import Entry, Journal
 from meadowlark.llm.rates import Limits, Rates
 from meadowlark.llm.spending import Expected, Meter
+from meadowlark.progress import usd
 
 Result = TypeVar("Result")
 FAILED = "failed.jsonl"
@@ -114,7 +115,6 @@ class Counts:
             (self.from_journal, "from the journal"),
             (self.failed, "failed"),
             (self.retries, "tries again"),
-            (self.unsent, "not sent for want of budget"),
         ):
             if value:
                 parts.append(f"{value:,} {words}")
@@ -168,11 +168,12 @@ class _Call:
 
 
 class _Dispatch:
-    """The state of one run of requests; all but ``counts`` and ``taken`` lives in one event loop.
+    """The state of one run of requests; all but ``counts`` lives in one event loop.
 
-    A call goes from ``_fresh`` (or ``_again``, a heap by the time of the next try) to a task in
-    ``_tasks`` and gets an outcome; ``_begun`` holds all calls in the order of the requests until
-    they are handed over.
+    Requests are drawn only while the consumer waits (in :meth:`ready`), so that both may share
+    state. A call goes from ``_fresh`` (or ``_again``, a heap by the time of the next try) to a
+    task in ``_tasks`` and gets an outcome; ``_begun`` holds all calls in the order of the requests
+    until they are handed over.
     """
 
     def __init__(
@@ -185,8 +186,6 @@ class _Dispatch:
     ) -> None:
         self.model, self.journal, self.policy = model, journal, policy
         self.counts = Counts()
-        self.taken = 0
-        """How many outcomes the consumer has done with."""
         limits = policy.limits.within(model.limits)
         self.rates = Rates(policy.concurrency, limits, time.monotonic(), policy.backoff_s)
         self.meter = Meter(model.price, policy.budget_usd, journal.before if journal else None)
@@ -194,7 +193,6 @@ class _Dispatch:
         self._useful = useful or (lambda: self._look_ahead)
         self._requests: Iterator[ChatRequest] = iter(requests)
         self._begun: deque[tuple[ChatRequest, _Call]] = deque()
-        self._handed = 0
         self._running: dict[str, _Call] = {}
         self._fresh: deque[_Call] = deque()
         self._again: list[tuple[float, int, _Call]] = []
@@ -219,11 +217,15 @@ class _Dispatch:
             self._pump()
             if not self._begun:
                 return []
-            batch = []
-            while self._begun and (outcome := self._begun[0][1].outcome) is not None:
-                batch.append((self._begun.popleft()[0], outcome))
+            # Not all at once: while the consumer is busy with them, nothing new is begun.
+            batch: list[tuple[ChatRequest, Outcome]] = []
+            while self._begun and len(batch) <= self._look_ahead // 4:
+                request, call = self._begun[0]
+                if call.outcome is None:
+                    break
+                batch.append((request, call.outcome))
+                self._begun.popleft()
             if batch:
-                self._handed += len(batch)
                 return batch
             if self._fault is None:
                 self._waiter = asyncio.get_running_loop().create_future()
@@ -254,10 +256,7 @@ class _Dispatch:
 
     def _top_up(self) -> None:
         """Begin requests, as many as the look-ahead allows and the consumer finds useful."""
-        while not self._closing:
-            waiting = len(self._begun) + self._handed - self.taken
-            if waiting >= max(1, min(self._look_ahead, self._useful())):
-                return
+        while len(self._begun) < max(1, min(self._look_ahead, self._useful())):
             request = next(self._requests, None)
             if request is None:
                 return
@@ -352,7 +351,6 @@ class _Dispatch:
                 self._succeed(call, result, in_flight)
             else:
                 self._fail(call, result, in_flight)
-            self._top_up()
             self._pump()
         except Exception as error:
             self._stop(error)
@@ -504,7 +502,6 @@ async def ask(
         while batch := await dispatch.ready():
             for pair in batch:
                 yield pair
-                dispatch.taken += 1
     finally:
         await dispatch.close()
 
@@ -515,7 +512,8 @@ class Asking:
     ``with Asking(model, requests, journal=journal) as asking: for request, outcome in asking: …``
     Leaving early, also by Ctrl-C or SIGTERM, waits for the replies in flight and keeps them in the
     journal; a second Ctrl-C drops them. ``useful`` tells how many more requests are worth beginning
-    now, for a consumer that will stop when it has enough.
+    now, for a consumer that will stop when it has enough. Requests are drawn (in the thread of the
+    calls) only while the consumer waits for the next outcome, so the two may share state.
     """
 
     def __init__(
@@ -582,7 +580,6 @@ class Asking:
                 if isinstance(pair[1].error, CallFailed):
                     self._failed.append(pair)
                 yield pair
-                dispatch.taken += 1
 
     def write_failed(
         self, folder: Path, row: Callable[[ChatRequest], Mapping[str, Any]] | None = None
@@ -599,7 +596,7 @@ class Asking:
         with path.open("w", encoding="utf-8") as file:
             for request, outcome in self._failed:
                 why = {
-                    "request": request.label,
+                    "label": request.label,
                     "reason": outcome.reason,
                     "detail": str(outcome.error),
                 }
@@ -632,11 +629,6 @@ class Asking:
             self._loop.close()
             if self._old_handler is not None:
                 signal.signal(signal.SIGTERM, self._old_handler)
-
-
-def usd(amount: float) -> str:
-    """Dollars to the cent, and small sums to a hundredth of one."""
-    return f"{amount:,.2f}" if amount >= 1 else f"{amount:.4f}"
 
 
 def messages_row(request: ChatRequest) -> dict[str, Any]:

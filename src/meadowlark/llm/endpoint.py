@@ -34,7 +34,7 @@ CONNECT_TIMEOUT_S = 20.0
 SHORTEST_SECRET = 8
 """A shorter key ("EMPTY", "none") is no secret, and would be cut out of ordinary text."""
 _TOO_LONG = re.compile(
-    r"context (?:length|window|size)|prompt is too long|input is too long|too many (?:input )?tokens"
+    r"context (?:length|window|size)|(?:prompt|input) is too long|too many (?:input )?tokens"
     r"|maximum (?:model |input |sequence )?length|reduce the length|max_model_len",
     re.IGNORECASE,
 )
@@ -295,7 +295,7 @@ def _proxy_of_environment(url: str) -> str:
 
 
 def error_of(raw: bytes) -> tuple[str, str]:
-    """The code and the message of an error's body (both APIs have one form), empty if unreadable."""
+    """The code and message of an error's body, whose form both APIs share; empty without one."""
     try:
         error = json.loads(raw)["error"]
         if isinstance(error, str):

@@ -2,7 +2,8 @@
 
 FILE is a journal (``journal.sqlite``) or JSON lines of ``{"label", "request", "reply"}``, where
 ``request`` holds turns, sampling, draw and a schema if any, and ``reply`` text, finish, tokens_in,
-tokens_out and logprobs if any. A request is found by its content, whichever endpoint and model answered it then.
+tokens_out and logprobs if any. A request is found by its content, whichever endpoint and model
+answered it then.
 """
 
 from __future__ import annotations
@@ -96,10 +97,13 @@ def _read_journal(path: Path) -> Iterator[Line]:
         "logprobs FROM calls WHERE state IN ('done', 'failed') ORDER BY rowid"
     )
     with closing(read_only(path)) as connection:
-        for label, model, request, state, reason, *answer, logprobs in connection.execute(query):
+        for label, model, request, state, reason, *answer in connection.execute(query):
             reply = None
             if state == "done":
-                reply = ChatReply(*answer, logprobs=logprobs_from(logprobs))
+                text, finish, tokens_in, tokens_out, logprobs = answer
+                reply = ChatReply(
+                    text, finish, tokens_in, tokens_out, logprobs=logprobs_from(logprobs)
+                )
             yield Line(label, model, json.loads(request), reply, reason or "")
 
 

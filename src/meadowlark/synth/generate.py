@@ -8,13 +8,13 @@ before it; replies are read in request order, so a resumed run gives the same ro
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import random
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count as numbers
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,17 @@ from meadowlark.llm import (
     ChatModel,
     ChatReply,
     ChatRequest,
+    Estimate,
     Journal,
     Policy,
+    Price,
     Sampling,
+    estimate,
     identify,
-    open_chat_model,
+    open_teacher,
 )
 from meadowlark.llm.dispatch import FAILED, Outcome
-from meadowlark.llm.errors import NotRecorded
+from meadowlark.llm.errors import BudgetReached, NotRecorded
 from meadowlark.llm.recorded import changed_prompt
 from meadowlark.match import RougeIndex, tokenize
 from meadowlark.progress import Progress
@@ -74,12 +77,14 @@ def generate(
     presence_penalty: float = 1.5,
     max_tokens: int = 4096,
     licence: str = "",
-    concurrency: int = 5,
+    policy: Policy | None = None,
+    price: Price | None = None,
+    models: Path | None = None,
     limit: int | None = None,
     force: bool = False,
     model: ChatModel | None = None,
 ) -> Run:
-    """Ask ``teacher`` until ``count`` tasks were kept; raising ``count`` later goes on.
+    """Ask ``teacher`` until ``count`` tasks were kept; raising ``count`` or the budget goes on.
 
     With a ``threshold`` a task is kept when the ROUGE-L F1 of its instruction with every seed and
     every kept task is at most that (Self-Instruct's rule); with None all readable tasks are kept.
@@ -89,21 +94,24 @@ def generate(
     same in every run; so many may be in flight. ``layout`` is ``text`` or ``json``.
 
     ``licence`` is written on every row: what the seeds and the teacher's terms allow.
-    ``limit`` reads only the first seeds. ``model`` stands in for opening ``teacher``. Stops early,
-    with a warning in the manifest, when a recording ends or the yield falls below 5 %.
+    ``limit`` reads only the first seeds. ``policy`` says how fast to ask and what it may cost,
+    ``price`` and ``models`` are those of :func:`~meadowlark.llm.open_teacher`; ``model`` stands in
+    for opening ``teacher``. Stops early, with a warning in the manifest, when a recording ends, the
+    budget is reached or the yield falls below 5 %.
     """
+    policy = policy or Policy()
     _check(count, threshold, tasks_per_request, examples)
     if layout not in GENERATE_FILES:
         raise unknown("layout", layout, GENERATE_FILES)
     form: Layout = "json" if layout == "json" else "text"
     shares = read_quotas(quotas)
     steered = bool(shares or use_generated)
-    if steered and concurrency > steer_after:
+    if steered and policy.concurrency > steer_after:
         raise UserError(
-            f"{concurrency} requests in flight, but quotas and generated examples follow the "
-            f"replies {steer_after} requests back; lower --concurrency or raise --steer-after"
+            f"{policy.concurrency} requests in flight, but quotas and generated examples follow "
+            f"the replies {steer_after} requests back; lower --concurrency or raise --steer-after"
         )
-    named, files = identify(teacher)
+    named, files = identify(teacher, models)
     options = {
         "teacher": named,
         "count": count,
@@ -120,6 +128,7 @@ def generate(
         "quotas": as_options(shares),
         "steer_after": steer_after if steered else None,
         "licence": licence,
+        "budget": policy.budget_usd,
         "limit": limit,
     }
     run = open_run(
@@ -128,14 +137,12 @@ def generate(
         options=options,
         inputs={"seeds": seeds, **files},
         seed=seed,
-        growing=("count",),
+        growing=("count", "budget"),
         force=force,
     )
     if run.complete:
         return run
-    pool, unusable = read(seeds, Record, limit)
-    if len(pool) < examples:
-        raise UserError(f"{seeds} holds {len(pool)} usable seed task(s); {examples} are needed")
+    pool, unusable = _read_seeds(seeds, examples, limit)
     sampling = Sampling(
         temperature=temperature,
         top_p=top_p,
@@ -144,17 +151,14 @@ def generate(
     )
     steering = Steering(shares, use_generated, steer_after) if steered else None
     plan = _Plan(pool, seed, examples, tasks_per_request, sampling, form, steering)
-    model = model or open_chat_model(teacher)
-    look_ahead = max(2 * concurrency, 8)
+    model = model or open_teacher(teacher, models=models, price=price)
+    look_ahead = max(2 * policy.concurrency, 8)
+    policy = replace(policy, look_ahead=min(look_ahead, steer_after) if steered else look_ahead)
     with run, Journal(run.folder / JOURNAL) as journal, Spool(run) as spool:
         for row in unusable:
             spool.reject(row)
         balance = Balance(shares, count)
         basket = _Basket(plan, spool, balance, f"generated:{model.name}", licence, count, threshold)
-        policy = Policy(
-            concurrency=concurrency,
-            look_ahead=min(look_ahead, steer_after) if steered else look_ahead,
-        )
         with Asking(
             model, plan.requests(), journal=journal, policy=policy, useful=basket.requests_wanted
         ) as asking:
@@ -162,7 +166,8 @@ def generate(
             if asking.write_failed(run.folder):
                 run.wrote(FAILED)
         run.manifest.tokens = asking.counts.tokens()
-        run.manifest.warnings = basket.warnings
+        run.manifest.cost_usd = round(asking.spent_usd, 6)
+        run.manifest.warnings = [*basket.warnings, *asking.warnings]
         results = {
             "teacher": model.name,
             "calls": f"{asking.counts}{journal.interruption}",
@@ -171,6 +176,52 @@ def generate(
         spool.close()
         run.finish(**results)
     return run
+
+
+def estimate_generation(
+    seeds: Path,
+    teacher: str,
+    count: int,
+    out: Path,
+    *,
+    seed: int = 42,
+    tasks_per_request: int = 12,
+    examples: int = 3,
+    layout: str = "text",
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    presence_penalty: float = 1.5,
+    max_tokens: int = 4096,
+    policy: Policy | None = None,
+    price: Price | None = None,
+    models: Path | None = None,
+    limit: int | None = None,
+    model: ChatModel | None = None,
+) -> Estimate:
+    """What :func:`generate` would send at least: as if every task asked for were kept."""
+    _check(count, None, tasks_per_request, examples)
+    pool, _ = _read_seeds(seeds, examples, limit)
+    sampling = Sampling(
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        presence_penalty=presence_penalty,
+    )
+    form: Layout = "json" if layout == "json" else "text"
+    plan = _Plan(pool, seed, examples, tasks_per_request, sampling, form, None)
+    requests = islice(plan.requests(), math.ceil(count / tasks_per_request))
+    model = model or open_teacher(teacher, models=models, price=price)
+    return estimate(model, requests, out / JOURNAL, (policy or Policy()).limits)
+
+
+def _read_seeds(
+    seeds: Path, examples: int, limit: int | None
+) -> tuple[list[Record], list[Rejected]]:
+    """The seed tasks, as many as one request shows at least, and the rows that are none."""
+    pool, unusable = read(seeds, Record, limit)
+    if len(pool) < examples:
+        raise UserError(f"{seeds} holds {len(pool)} usable seed task(s); {examples} are needed")
+    return pool, unusable
 
 
 def _check(count: int, threshold: float | None, tasks: int, examples: int) -> None:
@@ -253,6 +304,7 @@ class _Plan:
     def requests(self) -> Iterator[ChatRequest]:
         """Requests 0, 1, 2, … without end; a draw of the same request again is the next draw."""
         draws: Counter[tuple[Any, ...]] = Counter()
+        schema = SCHEMA if self.layout == "json" else None
         for index in numbers():
             if self.steering is not None:
                 self.steering.advance(index)
@@ -260,16 +312,9 @@ class _Plan:
             self.shown[index] = shown
             same = (*(r.id for r in shown), *(tuple(labels.items()) for labels in wanted))
             turns = generation_turns(shown, self.tasks, wanted, self.layout)
-            request = ChatRequest(turns, self.sampling, draws[same], f"generate:{index}")
+            label = f"generate:{index}"
+            yield ChatRequest(turns, self.sampling, draws[same], label, schema)
             draws[same] += 1
-            yield with_schema(request) if self.layout == "json" else request
-
-
-def with_schema(request: ChatRequest) -> ChatRequest:
-    """The request with the JSON schema of its reply, where requests can carry one."""
-    extra: dict[str, Any] = {"schema": SCHEMA}
-    carries = extra.keys() <= {f.name for f in dataclasses.fields(request)}
-    return dataclasses.replace(request, **extra) if carries else request
 
 
 @dataclass
@@ -427,7 +472,11 @@ def _collect(asking: Asking, basket: _Basket, recording: Path | None) -> None:
                     f"{basket.count:,} tasks kept"
                 )
                 return
-            progress.advance(basket.take(index, outcome), f"{basket.spool.rejected} rejected")
+            if isinstance(outcome.error, BudgetReached):
+                return  # the manifest's warning is dispatch's own
+            kept = basket.take(index, outcome)
+            cost = asking.cost_note(basket.spool.kept, basket.count)
+            progress.advance(kept, f"{basket.spool.rejected:,} rejected{cost}")
             if basket.full:
                 return
             if basket.dried_up():

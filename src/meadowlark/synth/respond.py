@@ -21,17 +21,20 @@ from meadowlark.llm import (
     ChatModel,
     ChatReply,
     ChatRequest,
+    Estimate,
     Journal,
     Policy,
+    Price,
     Sampling,
+    estimate,
     identify,
-    open_chat_model,
+    open_teacher,
 )
 from meadowlark.llm.dispatch import FAILED, Outcome
 from meadowlark.llm.errors import NotRecorded
 from meadowlark.llm.recorded import changed_prompt
 from meadowlark.progress import Progress
-from meadowlark.records import Record, Rejected, from_table
+from meadowlark.records import Record, Rejected, from_table, to_json
 from meadowlark.spool import Spool
 from meadowlark.synth.prompts import RESPOND_PROMPTS, prompt_hash, response_turns
 from meadowlark.synth.replies import CHOICE_TYPES, choices_of, closing_letter, fault_of
@@ -49,23 +52,28 @@ def respond(
     presence_penalty: float = 1.5,
     max_tokens: int = 600,
     retries: int = 1,
-    concurrency: int = 5,
+    policy: Policy | None = None,
+    price: Price | None = None,
+    models: Path | None = None,
     limit: int | None = None,
     force: bool = False,
     model: ChatModel | None = None,
 ) -> Run:
-    """Write the outputs of ``data`` with ``teacher``; raising ``limit`` later goes on.
+    """Write the outputs of ``data`` with ``teacher``; raising ``limit`` or the budget goes on.
 
     ``max_tokens`` is 600, the paper's 300 cut many answers short. ``prompt`` picks the system
     prompt: ``data``, ``icliniq`` or ``test``. A reply that is no usable answer is asked for
     ``retries`` times more: a cut one with twice the tokens, another as the next draw (not at
-    temperature 0, which gives the same). ``model`` stands in for opening ``teacher``.
+    temperature 0, which gives the same). ``policy`` says how fast to ask and what it may cost,
+    ``price`` and ``models`` are those of :func:`~meadowlark.llm.open_teacher`; ``model`` stands in
+    for opening ``teacher``. Rows that the budget leaves unanswered are rejected as such.
     """
+    policy = policy or Policy()
     if prompt not in RESPOND_PROMPTS:
         raise unknown("prompt", prompt, RESPOND_PROMPTS)
     if retries < 0:
         raise UserError(f"retries is {retries}; it must be at least 0")
-    named, files = identify(teacher)
+    named, files = identify(teacher, models)
     run = open_run(
         "respond",
         out,
@@ -77,9 +85,11 @@ def respond(
             "presence_penalty": presence_penalty,
             "max_tokens": max_tokens,
             "retries": retries,
+            "budget": policy.budget_usd,
             "limit": limit,
         },
         inputs={"data": data, **files},
+        growing=("limit", "budget"),
         force=force,
     )
     if run.complete:
@@ -87,20 +97,24 @@ def respond(
     sampling = Sampling(
         temperature=temperature, max_tokens=max_tokens, presence_penalty=presence_penalty
     )
-    model = model or open_chat_model(teacher)
+    model = model or open_teacher(teacher, models=models, price=price)
     with run, Journal(run.folder / JOURNAL) as journal, Spool(run) as spool:
         writing = _Writing(_rows(data, limit, spool), spool, prompt, sampling, retries)
-        policy = Policy(concurrency=concurrency, look_ahead=max(64, 8 * concurrency))
         with Asking(model, writing, journal=journal, policy=policy) as asking:
-            with Progress("respond", count_rows(data, Record, limit), "tasks") as progress:
+            total = count_rows(data, Record, limit)
+            with Progress("respond", total, "tasks") as progress:
                 for _, outcome in asking:
-                    progress.advance(writing.take(outcome), f"{spool.rejected} rejected")
+                    written = writing.take(outcome)
+                    cost = asking.cost_note(progress.done + written, total or 0)
+                    progress.advance(written, f"{spool.rejected:,} rejected{cost}")
                 writing.end()
             if writing.missing and not asking.counts.requests:
                 raise changed_prompt(files["recording"], writing.missing)
-            if asking.write_failed(run.folder):
+            if asking.write_failed(run.folder, writing.row_of):
                 run.wrote(FAILED)
         run.manifest.tokens = asking.counts.tokens()
+        run.manifest.cost_usd = round(asking.spent_usd, 6)
+        run.manifest.warnings = asking.warnings
         if writing.missing:
             run.manifest.warnings.append(
                 f"the recording holds no reply to {writing.missing:,} tasks"
@@ -113,6 +127,35 @@ def respond(
         spool.close()
         run.finish(**results)
     return run
+
+
+def estimate_responses(
+    data: Path,
+    teacher: str,
+    out: Path,
+    *,
+    prompt: str = "data",
+    temperature: float = 1.0,
+    presence_penalty: float = 1.5,
+    max_tokens: int = 600,
+    policy: Policy | None = None,
+    price: Price | None = None,
+    models: Path | None = None,
+    limit: int | None = None,
+    model: ChatModel | None = None,
+) -> Estimate:
+    """What :func:`respond` would send at least: one request for each row without an output."""
+    sampling = Sampling(
+        temperature=temperature, max_tokens=max_tokens, presence_penalty=presence_penalty
+    )
+    requests = (
+        ChatRequest(response_turns(record, prompt), sampling)
+        for table, _ in read_batches(data, Record, BATCH, limit)
+        for record in from_table(table, Record)
+        if not record.output
+    )
+    model = model or open_teacher(teacher, models=models, price=price)
+    return estimate(model, requests, out / JOURNAL, (policy or Policy()).limits)
 
 
 def _rows(data: Path, limit: int | None, spool: Spool) -> Iterator[Record]:
@@ -152,6 +195,7 @@ class _Writing:
         self._again: deque[_Asked] = deque()
         self._asked: deque[_Asked] = deque()
         self._done: dict[int, Record | Rejected] = {}
+        self._failed: dict[str, Record] = {}
         self._read = 0
         self._written = 0
         self._counts: Counter[str] = Counter()
@@ -211,6 +255,7 @@ class _Writing:
         """The record with its output, or why there is none, or the next try."""
         record, reply = asked.record, outcome.reply
         if reply is None:
+            self._failed[record.id] = record
             if asked.fault is not None:  # a try again that failed changes nothing
                 return asked.fault
             self.missing += isinstance(outcome.error, NotRecorded)
@@ -223,6 +268,10 @@ class _Writing:
         if asked.tries >= self.retries or pointless:
             return rejected
         return _Asked(asked.row, record, asked.tries + 1, rejected)
+
+    def row_of(self, request: ChatRequest) -> dict[str, Any]:
+        """The record of a request that failed, as a row that ``respond`` reads."""
+        return to_json(self._failed[request.label.split(":")[1]])
 
     def results(self) -> dict[str, Any]:
         """What the manifest says of the rows."""

@@ -1,0 +1,128 @@
+"""The options of verbs that ask a teacher: which model, how fast, for how much; and the dry run.
+
+Money is typed as US dollars (``20usd``), a price as dollars a million tokens in and out
+(``2.5,10``).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from meadowlark.cli.options import stdout
+from meadowlark.progress import duration, usd
+
+if TYPE_CHECKING:
+    from meadowlark.llm import Estimate, Policy, Price
+
+Teacher = Annotated[
+    str,
+    typer.Option(
+        "--teacher",
+        help="openai:NAME@BASE_URL, anthropic:NAME, recorded:FILE, hf:PATH or a name from "
+        "models.toml.",
+    ),
+]
+ModelsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--models",
+        help="Your models.toml (else $MEADOWLARK_MODELS, ./models.toml or "
+        "~/.config/meadowlark/models.toml).",
+    ),
+]
+Concurrency = Annotated[
+    int,
+    typer.Option(
+        "--concurrency",
+        "-j",
+        min=1,
+        help="Most requests in flight; fewer while the server says that there are too many.",
+    ),
+]
+RequestsPerMinute = Annotated[
+    float | None, typer.Option("--requests-per-minute", min=0.001, help="The server's limit.")
+]
+TokensPerMinute = Annotated[
+    float | None,
+    typer.Option("--tokens-per-minute", min=0.001, help="The server's limit, in and out together."),
+]
+PriceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--price", help="USD a million tokens in and out, as 2.5,10; before what is known of it."
+    ),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        "--budget", help="Most that all calls of OUT may cost, as 20usd. Raising it continues."
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say what would be sent, what it costs and how long it takes; send nothing.",
+    ),
+]
+
+
+def policy_of(
+    concurrency: int,
+    requests_per_minute: float | None,
+    tokens_per_minute: float | None,
+    budget: str | None,
+) -> Policy:
+    """How to ask, by the options as they were typed."""
+    from meadowlark.llm import Policy
+    from meadowlark.llm.prices import parse_budget
+
+    return Policy(
+        concurrency=concurrency,
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+        budget_usd=parse_budget(budget) if budget else None,
+    )
+
+
+def price_of(text: str | None) -> Price | None:
+    """The price that was typed, if any."""
+    from meadowlark.llm.prices import parse_price
+
+    return parse_price(text) if text else None
+
+
+def show_estimate(found: Estimate, budget_usd: float | None, at_least: str = "") -> None:
+    """Print what a run would send, take and cost. ``at_least`` says why it may be more."""
+    from meadowlark.llm.prices import PRICES_OF
+
+    def line(text: str) -> None:
+        stdout.print(text, markup=False)
+
+    line(f"dry run: {found.requests:,} requests to {found.model} at {found.endpoint}{at_least}")
+    if found.answered:
+        line(f"  {found.answered:,} more are answered in the journal and not sent again")
+    likely = found.likely_tokens_out
+    read = f"about {found.tokens_in:,} in"
+    written = f"at most {found.most_tokens_out:,} out"
+    if likely is not None:
+        written = f"about {likely:,} out by the replies so far ({written})"
+    line(f"  tokens: {read}, {written}")
+    price = found.price
+    if price is None or not (price.input or price.output):
+        line("  cost: nothing (a server of your own, or one given as free)")
+    else:
+        cost = f"at most {usd(found.most_usd)} USD"
+        if found.likely_usd is not None:
+            cost = f"about {usd(found.likely_usd)} USD by the replies so far ({cost})"
+        spent = f", beside {usd(found.spent_usd)} already spent" if found.spent_usd else ""
+        line(f"  cost: {cost}{spent}; at {price}, a table of {PRICES_OF} unless you gave it: check")
+    if budget_usd is not None:
+        most = found.spent_usd + found.most_usd
+        word = "is enough" if most <= budget_usd else f"may be reached (at most {usd(most)} USD)"
+        line(f"  budget: {usd(budget_usd)} USD {word}")
+    line(f"  time: about {duration(found.seconds)}, at the limits given")
+    line("  nothing was sent or written")
