@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -29,6 +30,17 @@ def completion(text: str | None, finish: str = "stop", **message: Any) -> web.Re
     )
 
 
+def answering(response: web.Response) -> Handler:
+    """The same answer every time (a response object can be sent only once, so a copy of it)."""
+
+    async def handler(_: web.Request, __: dict[str, Any]) -> web.StreamResponse:
+        return web.Response(
+            body=response.body, status=response.status, headers=response.headers.copy()
+        )
+
+    return handler
+
+
 async def reset(request: web.Request, _: dict[str, Any]) -> web.StreamResponse:
     """Close the connection without a word."""
     assert request.transport is not None
@@ -47,28 +59,33 @@ async def half_body(request: web.Request, _: dict[str, Any]) -> web.StreamRespon
 
 
 class ChatServer:
-    """Runs in a thread while the context is open; ``asked`` holds (headers, body) in order."""
+    """Runs in a thread while the context is open; ``asked`` holds (headers, body) in order, and
+    ``targets`` what stood in the request line."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, tls: ssl.SSLContext | None = None) -> None:
         self.asked: list[tuple[dict[str, str], dict[str, Any]]] = []
+        self.targets: list[str] = []
         self.url = ""
         self._handler = handler
+        self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.asked.append((dict(request.headers), body))
+        self.targets.append(request._message.path)
         return await self._handler(request, body)
 
     async def _start(self) -> None:
         app = web.Application()
-        app.router.add_post("/v1/chat/completions", self._answer)
+        app.router.add_post("/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
         await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
+        self.port = self._runner.addresses[0][1]
+        self.url = f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}/v1"
 
     async def _stop(self) -> None:
         await self._runner.cleanup()
