@@ -67,7 +67,7 @@ def test_concurrency_doubles_every_round_trip_until_it_is_cut() -> None:
     for _ in range(6):
         now += 1.0
         for _ in range(sizes[-1]):
-            rates.answered(now - 1, now, sizes[-1])
+            rates.answered(now - 1, now, int(rates.allowed))  # each answer lets two more go
         sizes.append(int(rates.allowed))
     assert sizes == [16, 32, 64, 128, 256, 500, 500]
     rates.overloaded(now, now, 500)
@@ -171,7 +171,7 @@ def test_of_3000_a_minute_95_percent_are_used_by_refusals_alone(
     random.seed(7)
     used, refused = simulated(retry_after_s, 300.0, headers=False)
     assert used >= 0.95
-    assert refused < 0.1
+    assert refused < 0.02
 
 
 def test_of_3000_a_minute_all_are_used_when_headers_tell_and_next_to_none_is_refused() -> None:

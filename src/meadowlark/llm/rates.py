@@ -79,11 +79,13 @@ class Bucket:
         if not self._per_second:
             return 0.0
         self._fill(now)
-        return max(0.0, -self._level / self._per_second) if self._level < 0 else 0.0
+        # A rounding error is nothing to wait for.
+        return -self._level / self._per_second if self._level < -1e-9 else 0.0
 
     def take(self, amount: float) -> None:
-        """Take an amount; a negative one gives back."""
-        self._level = min(self._most, self._level - amount)
+        """Take an amount; a negative one gives back. Without a rate there is nothing to take."""
+        if self._per_second:
+            self._level = min(self._most, self._level - amount)
 
     def heard(self, per_minute: float | None, left: float | None, now: float) -> None:
         """Follow what the server says, where it is stricter than what was given."""
