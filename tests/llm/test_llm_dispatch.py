@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import os
+import signal
+import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from meadowlark.dataset import read
 from meadowlark.llm import (
     Asking,
     ChatReply,
     ChatRequest,
     Journal,
     Limits,
+    Outcome,
     Policy,
     Price,
+    Sampling,
     ScriptedModel,
     ask,
 )
 from meadowlark.llm.errors import CallFailed, NotRecorded, TooManyFailures
-from meadowlark.records import Turn
+from meadowlark.records import Record, Turn
 
 QUICK = Policy(concurrency=5, look_ahead=64, backoff_s=0.0005)
 
@@ -227,3 +235,251 @@ def test_a_fault_of_our_own_is_not_hidden() -> None:
         pytest.raises(IndexError, match="the script holds 1 replies"),
     ):
         list(asking)
+
+
+def test_being_asked_too_fast_costs_no_attempt_and_loses_no_request() -> None:
+    refused: Counter[str] = Counter()
+
+    def busy(asked: ChatRequest) -> str | Exception:
+        refused[asked.label] += 1
+        if refused[asked.label] <= 7:
+            return CallFailed("HTTP 429", "busy", retryable=True, overloaded=True)
+        return echo(asked)
+
+    policy = Policy(concurrency=4, attempts=2, backoff_s=0.0001, backoff_max_s=0.001)
+    with Asking(ScriptedModel(busy), map(request, range(6)), policy=policy) as asking:
+        outcomes = [outcome for _, outcome in asking]
+    assert [o.reply and o.reply.text for o in outcomes] == [f"a{i}" for i in range(6)]
+    assert {o.attempts for o in outcomes} == {8}
+
+
+def test_nothing_is_sent_before_the_time_that_the_server_asked_for() -> None:
+    sent: list[float] = []
+
+    def once_busy(_: ChatRequest) -> str | Exception:
+        sent.append(time.monotonic())
+        first = len(sent) == 1
+        failure = CallFailed(
+            "HTTP 429", "busy", retryable=True, overloaded=True, retry_after_s=0.15
+        )
+        return failure if first else "fine"
+
+    policy = Policy(concurrency=1, backoff_s=0.0001)
+    with Asking(ScriptedModel(once_busy), map(request, range(5)), policy=policy) as asking:
+        assert all(outcome.reply for _, outcome in asking)
+    assert min(sent[1:]) - sent[0] >= 0.15
+
+
+def test_requests_that_fail_at_once_do_not_outweigh_slow_ones_in_flight() -> None:
+    """One request in five fails within a moment, the others take their time: 20 % is no reason."""
+
+    def one_in_five(asked: ChatRequest) -> str | Exception:
+        return CallFailed("HTTP 400", "no") if int(asked.label) % 5 == 0 else "fine"
+
+    model = ScriptedModel(
+        one_in_five, delay_s=lambda r: 0.0 if int(r.label) % 5 == 0 else 0.02 + 0.001
+    )
+    policy = Policy(concurrency=10, stop_rate=0.5, stop_window=10)
+    with Asking(model, map(request, range(200)), policy=policy) as asking:
+        failed = sum(outcome.error is not None for _, outcome in asking)
+    assert failed == 40
+
+
+def test_failures_are_noticed_while_the_first_request_still_waits() -> None:
+    def all_but_the_first(asked: ChatRequest) -> str | Exception:
+        return "fine" if asked.label == "0" else CallFailed("HTTP 400", "no")
+
+    model = ScriptedModel(all_but_the_first, delay_s=lambda r: 5.0 if r.label == "0" else 0.0)
+    policy = Policy(concurrency=4, stop_window=20, grace_s=0.01)
+    with (
+        Asking(model, map(request, range(10_000)), policy=policy) as asking,
+        pytest.raises(TooManyFailures, match="The last one: no"),
+    ):
+        list(asking)
+    assert len(model.asked) < 40
+
+
+def test_requests_that_are_too_long_fail_alone() -> None:
+    model = ScriptedModel(
+        lambda r: (
+            echo(r)
+            if int(r.label) % 4 == 0
+            else CallFailed("too long", "9 tokens > 8", request_only=True)
+        )
+    )
+    with Asking(model, map(request, range(80)), policy=QUICK) as asking:
+        reasons = Counter(outcome.reason for _, outcome in asking)
+    assert reasons == {"too long": 60, "": 20}
+
+
+def test_requests_are_drawn_only_while_the_consumer_waits() -> None:
+    busy, drawn_while_busy = False, 0
+
+    def requests() -> Any:
+        nonlocal drawn_while_busy
+        for i in range(400):
+            drawn_while_busy += busy
+            yield request(i)
+
+    policy = Policy(concurrency=4, look_ahead=8)
+    with Asking(ScriptedModel(echo), requests(), policy=policy) as asking:
+        for _ in asking:
+            busy = True
+            time.sleep(0.0002)
+            busy = False
+    assert drawn_while_busy == 0
+
+
+def test_an_iterator_that_has_more_after_its_end_is_asked_again() -> None:
+    """As ``respond`` does: the last reply is no answer, so its request is made once more."""
+
+    class Requests:
+        def __init__(self) -> None:
+            self.waiting = [request(0), request(1)]
+
+        def __iter__(self) -> Any:
+            return self
+
+        def __next__(self) -> ChatRequest:
+            if not self.waiting:
+                raise StopIteration
+            return self.waiting.pop(0)
+
+    requests = Requests()
+    with Asking(ScriptedModel(echo), requests, policy=QUICK) as asking:
+        seen = []
+        for asked, _ in asking:
+            seen.append(asked.label)
+            if asked.label == "1":
+                requests.waiting.append(request(2))
+    assert seen == ["0", "1", "2"]
+
+
+def test_sigterm_keeps_what_is_in_flight_as_ctrl_c_does(tmp_path: Path) -> None:
+    model = ScriptedModel(echo, delay_s=lambda r: 0.05 if r.label == "3" else 0.0)
+    before = signal.getsignal(signal.SIGTERM)
+    stopped = False
+    with Journal(tmp_path / "j.sqlite") as journal:
+        try:
+            with Asking(model, map(request, range(1000)), journal=journal, policy=QUICK) as asking:
+                for asked, _ in asking:
+                    if asked.label == "2":
+                        os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt:
+            stopped = True
+        found = journal.find(request(3).key(model.endpoint, model.name))
+    assert found is not None
+    assert found.state == "done"
+    assert stopped
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+# --------------------------------------------------------------------------- money
+
+CENT_A_REPLY = Price(0.0, 10_000.0)
+
+
+def costly(asked: ChatRequest) -> ChatReply:
+    """One token, which costs a cent."""
+    return ChatReply(echo(asked), "stop", 1, 1)
+
+
+def priced(number: int) -> ChatRequest:
+    return ChatRequest(request(number).turns, Sampling(max_tokens=1), label=str(number))
+
+
+def run_of(
+    path: Path, budget_usd: float | None, count: int = 40, **changes: Any
+) -> tuple[ScriptedModel, list[Outcome], Asking]:
+    model = ScriptedModel(costly, price=CENT_A_REPLY, **changes)
+    policy = replace(QUICK, budget_usd=budget_usd)
+    with (
+        Journal(path) as journal,
+        Asking(model, map(priced, range(count)), journal=journal, policy=policy) as asking,
+    ):
+        return model, [outcome for _, outcome in asking], asking
+
+
+def test_a_budget_is_not_overspent_and_a_raised_one_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    model, outcomes, asking = run_of(path, 0.105)
+    assert [o.reason for o in outcomes] == [""] * 10 + ["budget reached"] * 30
+    assert asking.spent_usd == pytest.approx(0.10)
+    assert (asking.counts.requests, asking.counts.unsent) == (10, 30)
+    assert asking.warnings == ["the budget of 0.105 USD is reached; raise --budget to go on"]
+    assert "0.1000 USD of 0.105 are spent" in str(outcomes[-1].error)
+    model, outcomes, asking = run_of(path, 0.255)
+    assert [o.reason for o in outcomes] == [""] * 25 + ["budget reached"] * 15
+    assert len(model.asked) == 15  # the first ten are in the journal
+    assert asking.spent_usd == pytest.approx(0.25)
+    model, outcomes, asking = run_of(path, None)
+    assert all(o.reply for o in outcomes)
+    assert (len(model.asked), asking.spent_usd) == (15, pytest.approx(0.40))
+    with Journal(path) as journal:
+        assert journal.before.cost_usd == pytest.approx(0.40)
+    model, outcomes, _ = run_of(path, 0.05)  # what is in the journal costs nothing any more
+    assert all(o.from_journal for o in outcomes)
+    assert not model.asked
+
+
+def test_replies_dearer_than_expected_overshoot_by_no_more_than_those_in_flight(
+    tmp_path: Path,
+) -> None:
+    def dear(asked: ChatRequest) -> ChatReply:
+        return ChatReply(echo(asked), "stop", 1, 7)  # the request allowed one token
+
+    model = ScriptedModel(dear, price=CENT_A_REPLY)
+    policy = replace(QUICK, budget_usd=0.50, concurrency=4)
+    with Asking(model, map(priced, range(100)), policy=policy) as asking:
+        list(asking)
+    assert 0.50 - 0.07 < asking.spent_usd <= 0.50 + 4 * 0.07
+
+
+def test_a_budget_too_small_for_one_request_sends_none(tmp_path: Path) -> None:
+    model, outcomes, _ = run_of(tmp_path / "j.sqlite", 0.009, count=3)
+    assert [o.reason for o in outcomes] == ["budget reached"] * 3
+    assert not model.asked
+
+
+def test_the_cost_so_far_and_in_all_are_told() -> None:
+    model = ScriptedModel(costly, price=CENT_A_REPLY)
+    with Asking(model, map(priced, range(200)), policy=replace(QUICK, look_ahead=1)) as asking:
+        notes = [asking.cost_note(done, 200) for done, _ in enumerate(asking, start=1)]
+    assert notes[0] == ", 0.0100 USD, about 2.00 in all"
+    assert notes[149] == ", 1.50 USD, about 2.00 in all"
+    assert notes[199] == ", 2.00 USD"
+    with Asking(ScriptedModel(echo), map(request, range(3)), policy=QUICK) as asking:
+        assert [asking.cost_note(1, 2) for _ in asking] == [""] * 3
+
+
+def test_a_cost_that_is_unknown_or_estimated_is_said_to_be() -> None:
+    for price, said in (
+        (None, "what the calls cost is unknown: nobody gave a price for scripted"),
+        (Price(1, 1), "3 replies came without a count of tokens; their cost is estimated"),
+    ):
+        model = ScriptedModel(echo, price=price)
+        with Asking(model, map(request, range(3)), policy=QUICK) as asking:
+            list(asking)
+        assert asking.warnings[0].startswith(said)
+        assert bool(asking.spent_usd) is (price is not None)
+
+
+def test_failed_requests_are_listed_in_a_file_that_can_be_read_again(tmp_path: Path) -> None:
+    turns = (Turn("system", "Be brief."), Turn("user", "Why?\n\n### Input:\nA rash."))
+    asked = ChatRequest(turns, label="respond:1")
+    model = ScriptedModel([CallFailed("HTTP 400", "no such thing")])
+    with Asking(model, [asked], policy=QUICK) as asking:
+        list(asking)
+    assert asking.write_failed(tmp_path)
+    (line,) = map(json.loads, (tmp_path / "failed.jsonl").read_text().splitlines())
+    assert line["failed"] == {
+        "label": "respond:1", "reason": "HTTP 400", "detail": "no such thing"
+    }  # fmt: skip
+    (record,), unusable = read(tmp_path / "failed.jsonl", Record)
+    assert not unusable
+    assert (record.instruction, record.input, record.tags) == ("Why?", "A rash.", {})
+    assert record.history == (Turn("system", "Be brief."),)
+    with Asking(ScriptedModel(echo), [asked], policy=QUICK) as asking:
+        list(asking)
+    assert not asking.write_failed(tmp_path)
+    assert not (tmp_path / "failed.jsonl").exists()

@@ -122,7 +122,7 @@ def parse_reply(body: Any, raw: str = "", quota: Quota | None = None) -> ChatRep
     read = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
     return ChatReply(
         well_formed("".join(texts)),
-        _FINISH.get(body.get("stop_reason"), "unknown"),
+        _FINISH.get(body["stop_reason"], "unknown"),
         sum(count_of(usage.get(name)) for name in read),
         count_of(usage.get("output_tokens")),
         raw=raw,

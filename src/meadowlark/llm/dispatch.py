@@ -187,7 +187,8 @@ class _Dispatch:
         self.model, self.journal, self.policy = model, journal, policy
         self.counts = Counts()
         limits = policy.limits.within(model.limits)
-        self.rates = Rates(policy.concurrency, limits, time.monotonic(), policy.backoff_s)
+        backoff_s = (policy.backoff_s, policy.backoff_max_s)
+        self.rates = Rates(policy.concurrency, limits, time.monotonic(), *backoff_s)
         self.meter = Meter(model.price, policy.budget_usd, journal.before if journal else None)
         self._look_ahead = policy.look_ahead or max(64, 8 * policy.concurrency)
         self._useful = useful or (lambda: self._look_ahead)

@@ -31,6 +31,9 @@ from meadowlark.llm.rates import Quota
 
 TIMEOUT_S = 600.0
 CONNECT_TIMEOUT_S = 20.0
+REST_S = 0.002
+"""How long a connection rests between two requests: what a broken gateway sends twice comes in
+meanwhile and closes it, instead of being taken for the next reply."""
 SHORTEST_SECRET = 8
 """A shorter key ("EMPTY", "none") is no secret, and would be cut out of ordinary text."""
 _TOO_LONG = re.compile(
@@ -189,6 +192,8 @@ class Endpoint:
                 f"({type(error).__name__}: {self.scrub(str(error))})",
                 retryable=True,
             ) from None
+        # The pool gives out what was idle longest, so no connection is used again before its rest.
+        await asyncio.sleep(REST_S)
         return Response(response.status, response.headers, raw)
 
     def _open(self) -> aiohttp.ClientSession:

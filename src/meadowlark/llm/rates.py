@@ -104,13 +104,20 @@ class Rates:
     Nothing is sent before ``held_until``; ``cuts`` counts how often the server said "too many".
     """
 
-    def __init__(self, most: int, limits: Limits, now: float, backoff_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        most: int,
+        limits: Limits,
+        now: float,
+        backoff_s: float = 1.0,
+        backoff_max_s: float = 60.0,
+    ) -> None:
         self.most = min(most, limits.concurrency or most)
         self.allowed = float(min(self.most, START))
         self.cuts = 0
         self._requests = Bucket(limits.requests_per_minute, now)
         self._tokens = Bucket(limits.tokens_per_minute, now)
-        self._backoff_s = backoff_s
+        self._backoff_s, self._backoff_max_s = backoff_s, backoff_max_s
         self.held_until = self._cut_at = float("-inf")
         self._grown_at = now
         self._ceiling: float | None = None
@@ -163,7 +170,8 @@ class Rates:
             self._row += 1
         elif retry_after_s is None:
             return
-        backoff_s = min(60.0, self._backoff_s * 2.0 ** (self._row - 1)) * random.uniform(0.5, 1.0)
+        longest_s = min(self._backoff_max_s, self._backoff_s * 2.0 ** min(self._row - 1, 30))
+        backoff_s = longest_s * random.uniform(0.5, 1.0)
         if retry_after_s is None:
             hold_s = backoff_s
         else:  # what was asked for, and never at once: some servers ask for no time at all

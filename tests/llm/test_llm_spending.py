@@ -1,0 +1,103 @@
+"""What is expected of a request, and the estimate of a run before anything is sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from meadowlark.llm import (
+    Asking,
+    ChatReply,
+    ChatRequest,
+    Journal,
+    Limits,
+    Price,
+    Sampling,
+    ScriptedModel,
+    estimate,
+)
+from meadowlark.llm.journal import Totals
+from meadowlark.llm.spending import Meter
+from meadowlark.records import Turn
+
+PRICE = Price(1.0, 10.0)
+
+
+def request(number: int, characters: int = 400, max_tokens: int | None = 600) -> ChatRequest:
+    text = f"{number:04}".ljust(characters, "x")
+    return ChatRequest((Turn("user", text),), Sampling(max_tokens=max_tokens), label=str(number))
+
+
+def test_the_first_request_is_expected_to_be_as_long_as_it_may() -> None:
+    meter = Meter(PRICE)
+    assert meter.expect(request(0)) == (100, 600, pytest.approx(0.0061))
+    assert meter.expect(request(0, max_tokens=None)).tokens_out == 4096
+
+
+def test_later_ones_are_expected_to_be_like_those_before() -> None:
+    meter = Meter(PRICE)
+    for number in range(4):
+        meter.cost_of(request(number), ChatReply("", "stop", 200, 50))
+    assert meter.expect(request(9, characters=800)) == (400, 50, pytest.approx(0.0009))
+    assert meter.expect(request(9, max_tokens=20)).tokens_out == 20
+    assert meter.spent_usd == pytest.approx(4 * 0.0007)
+
+
+def test_what_earlier_runs_paid_and_learned_counts() -> None:
+    meter = Meter(PRICE, 1.0, Totals(replies=10, tokens_out=700, cost_usd=0.9988))
+    assert meter.expect(request(0)).tokens_out == 70
+    assert meter.affords(meter.expect(request(0)))
+    meter.sent(meter.expect(request(0)))
+    assert not meter.affords(meter.expect(request(1)))
+    meter.ended(meter.expect(request(0)))
+    assert meter.affords(meter.expect(request(1)))
+
+
+def test_a_reply_without_a_count_is_not_free() -> None:
+    meter = Meter(PRICE)
+    assert meter.cost_of(request(0), ChatReply("y" * 40)) == pytest.approx(0.0001 + 0.0001)
+    assert meter.uncounted == 1
+
+
+def answered(path: Path, count: int) -> None:
+    model = ScriptedModel(lambda _: ChatReply("a", "stop", 100, 30), price=PRICE)
+    with Journal(path) as journal, Asking(model, map(request, range(count)), journal=journal) as a:
+        assert all(outcome.reply for _, outcome in a)
+
+
+def test_an_estimate_before_anything_was_sent(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    model = ScriptedModel([], price=PRICE)
+    found = estimate(model, map(request, range(1000)), path, Limits(concurrency=10))
+    assert (found.requests, found.answered, found.spent_usd) == (1000, 0, 0.0)
+    assert (found.tokens_in, found.most_tokens_out) == (100_000, 600_000)
+    assert found.most_usd == pytest.approx(0.1 + 6.0)
+    assert found.likely_usd is None
+    assert found.seconds == pytest.approx(1000 * (1 + 600 / 50) / 10)
+    assert not path.exists()
+    assert not model.asked
+
+
+def test_an_estimate_knows_the_journal(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    answered(path, 40)
+    before = path.read_bytes()
+    model = ScriptedModel([], price=PRICE)
+    found = estimate(model, map(request, range(100)), path, Limits(concurrency=10))
+    assert (found.requests, found.answered) == (60, 40)
+    assert found.likely_tokens_out == 60 * 30
+    assert found.likely_usd == pytest.approx((60 * 100 * 1 + 60 * 30 * 10) / 1e6)
+    assert found.most_usd == pytest.approx((60 * 100 * 1 + 60 * 600 * 10) / 1e6)
+    assert found.spent_usd == pytest.approx(40 * (100 + 300) / 1e6)
+    assert path.read_bytes() == before
+
+
+def test_limits_decide_the_time_where_they_are_tighter(tmp_path: Path) -> None:
+    model = ScriptedModel([], price=PRICE)
+    for limits, seconds in (
+        (Limits(requests_per_minute=10, concurrency=500), 6000.0),
+        (Limits(tokens_per_minute=7000, concurrency=500), 6000.0),
+    ):
+        found = estimate(model, map(request, range(1000)), tmp_path / "j", limits)
+        assert found.seconds == pytest.approx(seconds)
