@@ -12,7 +12,11 @@ from meadowlark.cli.options import Force, Limit, Out, Seed, summarise
 
 def answer(
     model: Annotated[
-        str, typer.Argument(help="hf:PATH_OR_ID[+ADAPTER], openai:NAME@BASE_URL or recorded:FILE.")
+        str,
+        typer.Argument(
+            help="hf:PATH_OR_ID[+ADAPTER], openai:NAME@BASE_URL, anthropic:NAME, recorded:FILE or a "
+            "name from models.toml."
+        ),
     ],
     prompts: Annotated[
         str,

@@ -123,7 +123,11 @@ class RemoteVoice:
 
 def chat(
     model: Annotated[
-        str, typer.Argument(help="hf:PATH_OR_ID[+ADAPTER], openai:NAME@BASE_URL or recorded:FILE.")
+        str,
+        typer.Argument(
+            help="hf:PATH_OR_ID[+ADAPTER], openai:NAME@BASE_URL, anthropic:NAME, recorded:FILE or a "
+            "name from models.toml."
+        ),
     ],
     template: Annotated[
         str | None,

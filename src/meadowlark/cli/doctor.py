@@ -15,8 +15,8 @@ from pathlib import Path
 from meadowlark import __version__
 from meadowlark.cli.options import stdout
 
-KEYS = ("MEADOWLARK_API_KEY", "OPENAI_API_KEY", "HF_TOKEN")
-SETTINGS = ("MEADOWLARK_DATA", "HF_HOME", "OMP_NUM_THREADS")
+KEYS = ("MEADOWLARK_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "HF_TOKEN")
+SETTINGS = ("MEADOWLARK_DATA", "MEADOWLARK_MODELS", "HF_HOME", "OMP_NUM_THREADS")
 
 
 DEVELOPERS = ("all", "dev", "bench", "oracle")

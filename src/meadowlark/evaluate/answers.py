@@ -286,7 +286,7 @@ def _answer_remotely(
     model = subject.open_chat()
     sampling = how.sampling(run.manifest.seed or 0)
     requests = [ChatRequest(i.turns, sampling, label=f"answer:{i.question.id}") for i in items]
-    policy = Policy(concurrency=how.concurrency, look_ahead=max(64, 8 * how.concurrency))
+    policy = Policy(concurrency=how.concurrency)
     answers: list[Answer] = []
     with run, Journal(run.folder / JOURNAL) as journal:
         missing = 0
@@ -307,6 +307,8 @@ def _answer_remotely(
             if asking.write_failed(run.folder):
                 run.wrote(FAILED)
         run.manifest.tokens = asking.counts.tokens()
+        run.manifest.cost_usd = round(asking.spent_usd, 6)
+        run.manifest.warnings += asking.warnings
         if missing:
             run.manifest.warnings.append(f"the recording holds no reply to {missing:,} prompts")
         _write(run, items, answers, rejected)

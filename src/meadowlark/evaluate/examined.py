@@ -52,7 +52,7 @@ class Subject:
 def examined(spec: str, template: str | None, name: str) -> Subject:
     """The subject that a spec names; ``name`` replaces the name made from the spec."""
     known_as, inputs = identify(spec)
-    provider, _, rest = spec.partition(":")
+    provider, typed, rest = spec.partition(":")
     if provider == "hf":
         parts = parts_of(rest)
         places = {"model": parts.base, "adapter": parts.adapter}
@@ -60,6 +60,7 @@ def examined(spec: str, template: str | None, name: str) -> Subject:
     if template is not None and Path(template).is_file():
         inputs = {**inputs, "template": Path(template)}
     made = {"hf": rest.rstrip("/"), "recorded": Path(rest).stem}.get(provider)
-    name = name or made or rest.partition("@")[0]
+    # A spec without a colon is a name of the user's own, from models.toml.
+    name = name or made or (rest.partition("@")[0] if typed else spec)
     options = {"model": known_as, "name": name, "template": template}
     return Subject(spec, name, provider == "hf", template, options, inputs)
