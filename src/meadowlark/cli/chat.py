@@ -125,8 +125,8 @@ def chat(
     model: Annotated[
         str,
         typer.Argument(
-            help="hf:PATH_OR_ID[+ADAPTER], openai:NAME@BASE_URL, anthropic:NAME, recorded:FILE or a "
-            "name from models.toml."
+            help="hf:PATH_OR_ID[+ADAPTER], openai:NAME@BASE_URL, anthropic:NAME, recorded:FILE "
+            "or a name from models.toml."
         ),
     ],
     template: Annotated[
