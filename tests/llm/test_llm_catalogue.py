@@ -112,8 +112,11 @@ def test_the_file_is_looked_for_in_order(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_an_unknown_name_is_answered_with_the_closest(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no models\.toml that could hold it"):
+    with pytest.raises(UserError, match=r"no models\.toml that could hold it .*A model is hf:PATH"):
         find_model("teacher")
+    (tmp_path / "here" / "model").mkdir()
+    with pytest.raises(UserError, match=r"Did you mean 'hf:model'\?"):
+        find_model("model")
     file = write(tmp_path / "m.toml")
     with pytest.raises(UserError, match=r"Did you mean 'teacher'\? There are: teacher, judge"):
         find_model("techer", file)

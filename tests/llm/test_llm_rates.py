@@ -94,6 +94,13 @@ def test_a_burst_of_refusals_is_cut_once_and_the_next_one_again() -> None:
     assert first + 1.1 <= rates.held_until <= first + 2.1  # twice as long: nothing was answered
 
 
+def test_a_reply_that_did_not_come_cuts_and_holds_nothing() -> None:
+    rates = Rates(64, Limits(), 0.0)
+    assert rates.cut(sent_at=0.0, now=600.0, in_flight=16)
+    assert not rates.cut(sent_at=1.0, now=601.0, in_flight=15)
+    assert (rates.allowed, rates.wait_s(601.0)) == (12.0, 0.0)
+
+
 def test_retry_after_holds_everything_and_the_longest_counts() -> None:
     rates = Rates(64, Limits(), 0.0)
     for wait_s in (1.0, 7.0, 2.0):

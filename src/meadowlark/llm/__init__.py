@@ -13,7 +13,7 @@ from typing import cast
 
 from meadowlark.errors import UserError, unknown
 from meadowlark.llm.anthropic_api import ANTHROPIC_URL, AnthropicModel
-from meadowlark.llm.catalogue import Entry, find_model
+from meadowlark.llm.catalogue import FORMS, Entry, find_model
 from meadowlark.llm.chat import (
     ChatModel,
     ChatReply,
@@ -59,11 +59,6 @@ __all__ = [
     "open_model",
     "open_teacher",
 ]
-
-FORMS = (
-    "hf:PATH[+ADAPTER], openai:NAME@BASE_URL, anthropic:NAME[@BASE_URL], recorded:FILE, or a name "
-    "from models.toml"
-)
 
 
 def _at_url(provider: str, rest: str, default_url: str) -> tuple[str, str]:

@@ -25,6 +25,10 @@ from meadowlark.llm.keys import provider_key
 from meadowlark.llm.prices import Price
 from meadowlark.llm.rates import Limits
 
+FORMS = (
+    "hf:PATH[+ADAPTER], openai:NAME@BASE_URL, anthropic:NAME[@BASE_URL], recorded:FILE, or a name "
+    "from models.toml"
+)
 VARIABLE = "MEADOWLARK_MODELS"
 PLACES = (Path("models.toml"), Path("~/.config/meadowlark/models.toml"))
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
@@ -175,9 +179,10 @@ def find_model(name: str, given: Path | None = None) -> Entry:
     file = models_file(given)
     if file is None:
         places = ", ".join(str(p) for p in PLACES)
+        hint = f" Did you mean 'hf:{name}'?" if Path(name).is_dir() else ""
         raise UserError(
             f"{name!r} names no model, and there is no models.toml that could hold it (looked for: "
-            f"--models, {VARIABLE}, {places})"
+            f"--models, {VARIABLE}, {places}).{hint} A model is {FORMS}."
         )
     entries = read_models(file)
     if name not in entries:

@@ -432,6 +432,8 @@ class _Dispatch:
             self.rates.overloaded(call.sent_at, now, in_flight, asked_s)
             due = self.rates.held_until
         else:
+            if failure.kind == "timeout":  # it may have waited behind the others
+                self.rates.cut(call.sent_at, now, in_flight)
             most = min(policy.backoff_max_s, policy.backoff_s * 2.0 ** (call.faults - 1))
             due = now + max(random.uniform(most / 2, most), asked_s or 0.0)
         return due if due < last else None

@@ -154,26 +154,33 @@ class Rates:
             self.allowed = min(self.allowed, float(self.most))
         self._grown_at = now
 
+    def cut(self, sent_at: float, now: float, in_flight: int) -> bool:
+        """Fewer may be in flight: a request sent at ``sent_at`` was too many, or found no room.
+
+        False, and no cut, when it was sent before the last one: a burst is cut once.
+        """
+        if sent_at < self._cut_at:
+            return False
+        self._ceiling = max(1.0, min(self.allowed, float(in_flight)))
+        self.allowed = max(1.0, CUT * self._ceiling)
+        self._cut_at = self._grown_at = now
+        self.cuts += 1
+        self._row += 1
+        return True
+
     def overloaded(
         self, sent_at: float, now: float, in_flight: int, retry_after_s: float | None = None
     ) -> None:
-        """The server said "too many": cut, once for all requests sent before, and hold.
+        """The server said "too many": cut, and send nothing for a while.
 
-        Nothing is sent until ``retry_after_s`` is over; where the server names no time, for a
-        while that doubles with every cut in a row.
+        That is ``retry_after_s``; where the server names no time, one that doubles with every cut
+        in a row.
         """
-        if sent_at >= self._cut_at:
-            self._ceiling = max(1.0, min(self.allowed, float(in_flight)))
-            self.allowed = max(1.0, CUT * self._ceiling)
-            self._cut_at = self._grown_at = now
-            self.cuts += 1
-            self._row += 1
-        elif retry_after_s is None:
+        if not self.cut(sent_at, now, in_flight) and retry_after_s is None:
             return
         longest_s = min(self._backoff_max_s, self._backoff_s * 2.0 ** min(self._row - 1, 30))
-        backoff_s = longest_s * random.uniform(0.5, 1.0)
-        if retry_after_s is None:
-            hold_s = backoff_s
-        else:  # what was asked for, and never at once: some servers ask for no time at all
-            hold_s = max(retry_after_s * random.uniform(1.0, 1.05), backoff_s / 8)
+        hold_s = longest_s * random.uniform(0.5, 1.0)
+        if retry_after_s is not None:
+            # What was asked for, and never at once: some servers ask for no time at all.
+            hold_s = max(retry_after_s * random.uniform(1.0, 1.05), hold_s / 8)
         self.held_until = max(self.held_until, now + hold_s)
