@@ -68,6 +68,8 @@ class ModelOptions(Options):
     def _one_origin(self) -> ModelOptions:
         if (self.base is None) == (self.from_scratch is None):
             raise ValueError("give either model.base or a [model.from_scratch] table")
+        if len(set(self.added_tokens)) < len(self.added_tokens) or "" in self.added_tokens:
+            raise ValueError("added_tokens holds a token twice, or an empty one")
         return self
 
 
@@ -104,6 +106,14 @@ class LoraOptions(Options):
     rslora: bool = False
     dora: bool = False
     embeddings: bool = False
+
+    @model_validator(mode="after")
+    def _some_targets(self) -> LoraOptions:
+        if not self.targets:
+            raise ValueError('targets is empty; name linear layers, or ["all"]')
+        if "all" in self.targets and len(self.targets) > 1:
+            raise ValueError('targets ["all"] leaves nothing else to name')
+        return self
 
 
 class OptimiserOptions(Options):
@@ -211,6 +221,19 @@ class TrainOptions(Options):
                 "model.dtype 'float16' cannot be fully fine-tuned (its gradients underflow); use "
                 "'float32' with run.precision = 'float16', or add [lora]"
             )
+        halves = {self.model.dtype, self.run.precision}
+        if halves == {"float16", "bfloat16"}:
+            raise ValueError(
+                f"model.dtype '{self.model.dtype}' and run.precision '{self.run.precision}': sums "
+                "of two 16-bit types are made in 32 bits everywhere; use the same for both"
+            )
+        if self.run.compile and not self.run.packing:
+            raise ValueError(
+                "run.compile fills every pass up to run.tokens_per_forward, which without "
+                "run.packing holds a single row"
+            )
+        if self.run.compile and self.run.kernels == "liger":
+            raise ValueError("run.compile fuses what run.kernels 'liger' does: choose one of them")
         return self
 
     @property
