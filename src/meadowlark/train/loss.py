@@ -121,7 +121,8 @@ def chunked_loss(
     if torch.is_grad_enabled():
         trained = [weight for weight in head.parameters() if weight.requires_grad]
     if chunk is None:
-        chunk = max(CHUNK_LOGITS // int(head.out_features), SMALLEST_CHUNK)  # type: ignore[arg-type]
+        vocabulary = len(head.weight)  # type: ignore[arg-type]
+        chunk = max(CHUNK_LOGITS // vocabulary, SMALLEST_CHUNK)
 
     def nats(some: torch.Tensor, their_targets: torch.Tensor) -> torch.Tensor:
         scores = head(some).float()

@@ -145,15 +145,15 @@ class RunOptions(Options):
 
     ``tokens_per_forward`` bounds what one forward pass holds (memory); rows of one step are packed
     into as few passes as fit. ``precision`` is the arithmetic's: auto is bfloat16 autocast on a
-    GPU, float32 on a CPU. ``gradient_checkpointing`` recomputes every layer's activations, or so
-    many layers'. ``kernels`` liger takes Liger's fused ones (a GPU). ``compile`` compiles the
+    GPU, float32 on a CPU. ``gradient_checkpointing`` recomputes every layer's activations, or the
+    first so many layers'. ``kernels`` liger takes Liger's fused ones (a GPU). ``compile`` compiles the
     layers, every pass being filled up to ``tokens_per_forward``. ``parallel`` is what several
     processes do: each holds a shard of the model (FSDP2), or all of it (DDP). ``threads`` 0 leaves
     the number to PyTorch.
 
     ``evaluate_every_steps`` 0 evaluates before and after training only. ``stop_below_bigram`` ends
     training at the first evaluation with fewer bits a byte than a bigram model of the same rows,
-    ``patience`` after so many evaluations without a new best (0: never). ``keep_best`` makes the
+    ``patience`` after many evaluations without a new best (0: never). ``keep_best`` makes the
     weights of the best evaluation the result. ``sample_every_steps`` answers the first
     ``samples`` validation prompts with up to ``sample_tokens`` tokens, into ``samples.jsonl``.
     ``report_to`` names trackers; ``train_log.jsonl`` is always written.
