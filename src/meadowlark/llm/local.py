@@ -104,7 +104,9 @@ def _precision(model: Any) -> str:
         return dtype
     made = made if isinstance(made, dict) else made.to_dict()
     kind = made.get("bnb_4bit_quant_type") if made.get("load_in_4bit") else "int8"
-    return f"{dtype}, {kind if made.get('quant_method') == 'bitsandbytes' else made['quant_method']}"
+    return (
+        f"{dtype}, {kind if made.get('quant_method') == 'bitsandbytes' else made['quant_method']}"
+    )
 
 
 # --------------------------------------------------------------------------- the model

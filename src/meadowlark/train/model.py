@@ -26,6 +26,7 @@ from meadowlark.train.loss import learn_in_chunks
 from meadowlark.train.options import FromScratchOptions, TrainOptions
 from meadowlark.train.tokenizer import save_tokenizer
 
+
 def new_llama(options: FromScratchOptions, tokenizer: Any, seed: int) -> LlamaForCausalLM:
     """A LLaMA with random weights, the same for the same options, vocabulary size and seed."""
     intermediate = options.intermediate or -(-options.width * 8 // 3 // 32) * 32
@@ -237,6 +238,10 @@ def save_weights(model: Any, folder: Path, state: dict[str, Any] | None = None) 
         if generation is not None and not generation.do_sample:
             # Published bases carry sampling values without sampling; saving those is an error.
             generation.temperature = generation.top_p = generation.top_k = None
+        if state and model.config.get_text_config().tie_word_embeddings:
+            # Gathered shards no longer show that two weights are one.
+            tied = model._tied_weights_keys or {}
+            options["state_dict"] = {k: w for k, w in state.items() if k not in tied}
     model.save_pretrained(folder, **options)
 
 

@@ -39,7 +39,9 @@ def prove(model: Any, *, packing: bool) -> None:
     model.eval()
     model.set_attn_implementation("eager")
     own = [
-        model(input_ids=torch.as_tensor(some[None], device=device).long(), use_cache=False).logits[0]
+        model(input_ids=torch.as_tensor(some[None], device=device).long(), use_cache=False).logits[
+            0
+        ]
         for some in ids
     ]
     model.set_attn_implementation(NAME)
