@@ -29,15 +29,30 @@ from meadowlark.records import Record, from_table
 from meadowlark.templates import TEMPLATES, load_template
 from meadowlark.train import encoded, log, parallel
 from meadowlark.train.bigram import bigram_baseline
+from meadowlark.train.device import autocast_dtype, refuse_what_cannot_run
 from meadowlark.train.encode import Example
 from meadowlark.train.encoded import Encoded, Settings
-from meadowlark.train.model import load_model, new_llama, parameters, prepare, save_checkpoint
+from meadowlark.train.kernels import compile_layers
+from meadowlark.train.model import (
+    decoder_layers,
+    load_base,
+    load_model,
+    new_llama,
+    parameters,
+    prepare,
+    save_checkpoint,
+)
 from meadowlark.train.options import DataOptions, TrainOptions, to_toml
 from meadowlark.train.pack import plan_steps
 from meadowlark.train.samples import SAMPLES, Sampler
 from meadowlark.train.shards import shard
-from meadowlark.train.tokenizer import learn_tokenizer, learning_texts, load_tokenizer
-from meadowlark.train.trainer import CHECKPOINTS, PackedTrainer, autocast_dtype
+from meadowlark.train.tokenizer import (
+    add_tokens,
+    learn_tokenizer,
+    learning_texts,
+    load_tokenizer,
+)
+from meadowlark.train.trainer import CHECKPOINTS, PackedTrainer
 
 INITIAL = "initial"
 VALIDATION = "validation.parquet"
@@ -92,6 +107,7 @@ def train(
 
 
 def _train(run: Run, options: TrainOptions, limit: int | None) -> None:
+    refuse_what_cannot_run(options)
     out, main = run.folder, parallel.is_main()
     model, tokenizer = _model(options, limit, out)
     examples, held_out = encode_data(options, tokenizer, limit)
@@ -121,12 +137,9 @@ def _train(run: Run, options: TrainOptions, limit: int | None) -> None:
         sampler = Sampler(tokenizer, chosen, options.run.sample_tokens)
     total, trained = parameters(model)
     if parallel.world_size() > 1 and options.run.parallel == "fsdp":
-        if options.model.quantise:
-            raise UserError(
-                "a quantised base cannot be sharded; set run.parallel = 'ddp', so that each "
-                "process holds the whole (small) model"
-            )
         shard(model, autocast_dtype(options))
+    if options.run.compile:
+        compile_layers(decoder_layers(model))
     trainer = PackedTrainer(
         model,
         options,
@@ -212,7 +225,8 @@ def _model(options: TrainOptions, limit: int | None, out: Path) -> tuple[Any, An
     if scratch is None:
         assert options.model.base is not None
         tokenizer = load_tokenizer(options.model.base, template)
-        return load_model(options.model.base, options.model.dtype), tokenizer
+        add_tokens(tokenizer, options.model.added_tokens)
+        return load_base(options, tokenizer), tokenizer
     assert template is not None
     folder = out / INITIAL if scratch.keep_initial else out / CHECKPOINTS / INITIAL
     if parallel.is_main() and not folder.exists():

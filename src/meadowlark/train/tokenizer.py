@@ -88,6 +88,15 @@ def load_tokenizer(source: str | Path, template: str | None) -> Any:
     return tokenizer
 
 
+def add_tokens(tokenizer: Any, added: tuple[str, ...]) -> None:
+    """Add new special tokens, at the end; what the tokenizer has already is a user error."""
+    known = tokenizer.get_vocab()
+    for token in added:
+        if token in known:
+            raise UserError(f"model.added_tokens: {token!r} is in the base's tokenizer already")
+    tokenizer.add_tokens(list(added), special_tokens=True)
+
+
 def _choose_pad(tokenizer: Any) -> None:
     """Name an existing token as pad: a pad token equal to the end token unlearns the end.
 
