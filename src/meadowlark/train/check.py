@@ -433,7 +433,7 @@ def _shown(training: Encoded, rows: RowSet, number: int) -> list[Shown]:
         middle = number == 3 and 0 < place < len(order) - 1
         name = "median" if middle else names.get(int(place), "between")
         chosen.setdefault(int(order[place]), name)
-    forms = np.concatenate(rows.forms)
+    forms = np.concatenate([*rows.forms, np.zeros(len(training), np.uint8)])[: len(training)]
     for form, name in ((TURNS, "with earlier turns"), (INPUT, "with an input")):
         having = np.flatnonzero(forms & form)
         if len(having) and not any(forms[row] & form for row in chosen):

@@ -28,7 +28,7 @@ from meadowlark.records import Record, from_table
 from meadowlark.train.encoded import ALONE, BATCH, Encoded
 from meadowlark.train.verify import Verified, Verifier
 
-DISORDER = "encoded rows that belong to no row of the data"
+DISORDER = "encoded rows that are not those of the data"
 TURNS, INPUT = 1, 2
 
 
@@ -166,9 +166,11 @@ class RowSet:
     ) -> Iterator[tuple[list[Record], int, list[int]]]:
         """Records in batches, where their examples begin, and how many each was made into.
 
-        Examples bear their record's id and stand in the records' order; equal records that stand
-        together share theirs evenly.
+        Examples bear their record's id and stand in the records' order, those of rejected records
+        left out. Equal records meet the same fate, and where they follow each other share their
+        examples evenly.
         """
+        rejected = set(encoded.rejected().column("id").to_pylist())
         ids = encoded.ids()
         following = next(ids, None)
         at = start = 0
@@ -178,6 +180,7 @@ class RowSet:
             record
             for table, _ in read_batches(path, Record, BATCH, limit)
             for record in from_table(table, Record)
+            if record.id not in rejected
         )
         for key, run in itertools.groupby(rows, key=lambda record: record.id):
             equal = list(run)
@@ -186,6 +189,8 @@ class RowSet:
                 made += 1
                 following = next(ids, None)
             share, left = divmod(made, len(equal))
+            if left or not made:
+                self.faults[DISORDER].append((key, f"{made} encoded for {len(equal)}"))
             records += equal
             counts += [share + left, *[share] * (len(equal) - 1)]
             at += made

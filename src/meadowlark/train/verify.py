@@ -454,9 +454,9 @@ def _ranges(spans: Sequence[tuple[int, int]]) -> str:
 
 
 def _around(found: str, expected: str) -> str:
-    """Where one text departs from another, with a little of what follows."""
+    """Where one text departs from another, with a little of what stands around it."""
     place = 0
     while place < min(len(found), len(expected)) and found[place] == expected[place]:
         place += 1
-    ours, theirs = (repr(text[place : place + 24]) for text in (found, expected))
+    ours, theirs = (repr(text[max(place - 8, 0) : place + 24]) for text in (found, expected))
     return f"{ours} where {theirs} is meant (character {place})"
