@@ -129,7 +129,7 @@ def _summarise(summary: dict[str, Any]) -> None:
     licences = ", ".join(
         f"{name or 'none stated'} {n:,}" for name, n in summary["licences"].items()
     )
-    _line("licences", licences or "none")
+    _line("licences", f"{licences or 'none'}: {summary['obligations']}")
     for exam in summary["exams"]:
         found = f"{exam['found']:,} of {exam['questions']:,} questions found"
         _line(exam["task"], f"{found}, in {exam['rows']:,} training rows")

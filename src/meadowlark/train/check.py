@@ -26,6 +26,7 @@ from meadowlark import tasks
 from meadowlark.checkpoints import known_checkpoint
 from meadowlark.dataset import FILE_OF
 from meadowlark.errors import UserError
+from meadowlark.licences import combine
 from meadowlark.match.ngrams import QuestionIndex
 from meadowlark.records import Question, Record
 from meadowlark.train import examine, rehearse, verify
@@ -372,6 +373,7 @@ def _summary(
         "validation_rows_in_training": len(rows.held_out_rows),
         "validation_questions_in_training": len(rows.held_out_questions),
         "licences": training.counts.licences,
+        "obligations": combine(training.counts.licences)[0],
         "tokenizer": {
             "class": type(tokenizer).__name__,
             "vocabulary": len(tokenizer),
