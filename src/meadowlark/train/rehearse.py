@@ -56,6 +56,7 @@ def rehearse(
     try:
         model = tiny_model(config, len(tokens))
         alone = copy.deepcopy(model)
+        alone.set_attn_implementation("eager")
         attention.use_packed_attention(model, max_length)
         faults = loss_faults(model, alone, own)
         if packing and not faults:
