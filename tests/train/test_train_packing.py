@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from training_proofs import gradients, packed_equals_transformers_on_single_rows, plain_loss
 
 from meadowlark.records import Record
 from meadowlark.train.attention import packed_attention
@@ -63,29 +64,11 @@ def examples(tokenizer: Any, records: list[Record]) -> list[Example]:
     return Encoder(tokenizer, max_length=512).encode(records)[0]
 
 
-def plain_loss(model: Any, example: Example) -> torch.Tensor:
-    """transformers' own loss on one row by itself, labels masked with -100, summed."""
-    ids = torch.tensor(example.input_ids.tolist())[None]
-    labels = ids.clone()
-    labels[0, : example.first_supervised] = -100
-    return model(input_ids=ids, labels=labels).loss * example.supervised
-
-
-def gradients(model: Any, loss: torch.Tensor) -> list[torch.Tensor]:
-    return list(torch.autograd.grad(loss, list(model.parameters())))
-
-
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 def test_packed_loss_and_gradients_equal_transformers_on_single_rows(
     model: Any, examples: list[Example], implementation: str
 ) -> None:
-    packed = summed_loss(model, lay_out(examples))
-    packed_gradients = gradients(model, packed)
-    model.set_attn_implementation(implementation)
-    single = sum((plain_loss(model, e) for e in examples), torch.zeros(()))
-    single_gradients = gradients(model, single)
-    torch.testing.assert_close(packed, single, rtol=1e-5, atol=1e-4)
-    torch.testing.assert_close(packed_gradients, single_gradients, rtol=1e-3, atol=2e-4)
+    packed_equals_transformers_on_single_rows(model, examples, implementation)
 
 
 def relative(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> float:

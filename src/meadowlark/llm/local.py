@@ -72,6 +72,19 @@ def open_local(
     return TransformersModel(model, prompter, reference, context_length)
 
 
+def _precision(model: Any) -> str:
+    """The type of the weights, and how those of the linear layers are quantised."""
+    dtype = str(model.dtype).removeprefix("torch.")
+    made = getattr(model.config, "quantization_config", None)
+    if made is None:
+        return dtype
+    made = made if isinstance(made, dict) else made.to_dict()
+    kind = made.get("bnb_4bit_quant_type") if made.get("load_in_4bit") else "int8"
+    return (
+        f"{dtype}, {kind if made.get('quant_method') == 'bitsandbytes' else made['quant_method']}"
+    )
+
+
 def _make_room(model: Any, adapter: str, tokens: int) -> None:
     """Embeddings for all ``tokens``, where an adapter was trained with added ones."""
     import peft
