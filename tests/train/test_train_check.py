@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from meadowlark.config import parse
 from meadowlark.dataset import write_table
+from meadowlark.errors import UserError
 from meadowlark.records import Record, Turn, to_table
 from meadowlark.templates import INPUT_MARKER, TEMPLATES
 from meadowlark.train import check as stage
@@ -202,6 +203,30 @@ def test_a_missing_a_doubled_and_an_unwanted_begin_token(
     assert names(checked(at=known, template="medalpaca")) == []
 
 
+def test_a_known_checkpoint_brings_its_template_and_rule(
+    checked: Callable[..., Checked], tokenizer: Any, tmp_path: Path
+) -> None:
+    bare = copy.deepcopy(tokenizer)
+    bare.chat_template = None
+    found = checked(at=save_base(bare, tmp_path / "medalpaca-13b"), examples=1)
+    assert names(found) == []
+    assert found.summary["tokenizer"]["begin_tokens_wanted"] == 0
+    text = found.tokenizer.decode(found.shown[0].example.input_ids.tolist())
+    assert text.startswith(TEMPLATES["medalpaca"].primer)
+
+
+def test_what_does_not_fit_the_model_is_a_mistake(
+    checked: Callable[..., Checked], tokenizer: Any, tmp_path: Path
+) -> None:
+    base = save_base(tokenizer, tmp_path / "base")
+    with pytest.raises(UserError, match="above the model's context of 2048"):
+        checked(at=base, max_length=4096)
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "vocab_size": 100}))
+    with pytest.raises(UserError, match="tokens, the model embeds 100"):
+        checked(at=base)
+
+
 def test_a_tokenizer_without_a_begin_token_passes(
     checked: Callable[..., Checked], tokenizer: Any, tmp_path: Path
 ) -> None:
@@ -269,6 +294,7 @@ def test_unknown_tokens_are_told_with_their_rate(
     assert [row for row, _ in unknown.rows] == [rows[0].id]
     assert unknown.rows[0][1].startswith("1 of ")
     assert found.summary["unknown_tokens"] == 1
+    assert 0 < found.summary["unknown_share"] < 0.1
     assert verify.ANSWER in names(found)  # and it does not read back
 
 
@@ -396,6 +422,20 @@ def test_marks_stand_around_what_is_learned_and_nothing_commands_the_terminal(
     clipped = marked(example, tokenizer, "first row", most=40).plain
     assert "characters …]" in clipped
     assert f"⟦It pumps.{tokenizer.eos_token}⟧" in clipped
+
+
+def test_of_a_long_conversation_the_middle_is_left_out(tokenizer: Any) -> None:
+    history = tuple(
+        turn for n in range(9) for turn in (Turn("user", f"Q{n}?"), Turn("assistant", f"A{n}."))
+    )
+    row = Record("And now?", "", "Rest.", history)
+    (example,), _ = Encoder(tokenizer, max_length=512, loss_on="answers").encode([row])
+    text = marked(example, tokenizer, "row", most=300).plain
+    assert "[… 14 stretches …]" in text
+    assert text.count("⟦") == 1 + 3
+    assert "⟦A0." in text
+    assert "⟦Rest." in text
+    assert marked(example, tokenizer, "row").plain.count("⟦") == 1 + 10
 
 
 def test_a_character_cut_by_a_border_stays_whole(tokenizer: Any) -> None:

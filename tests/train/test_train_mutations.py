@@ -1,11 +1,12 @@
 """Training broken on purpose, one part at a time: ``check``, or an assertion that the exact tests
 make, fails each time with the fault's name, and passes when the part is whole again."""
 
+import copy
 import dataclasses
 import inspect
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from training_proofs import (
     packed_equals_transformers_on_single_rows,
     trains_as_a_loop_written_by_hand,
 )
+from transformers import AttentionInterface
 
 from meadowlark.records import Record, Turn
 from meadowlark.train import attention, encode, encoded, loss, pack, rehearse, tokenizer, verify
@@ -35,8 +37,11 @@ CHAT = Record(
 
 
 @pytest.fixture(autouse=True)
-def _cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _nothing_stays_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Faulty encodings go to a cache of the test's own; transformers forgets a faulty attention."""
     monkeypatch.setenv("MEADOWLARK_CACHE", str(tmp_path / "cache"))
+    yield
+    AttentionInterface.register(attention.NAME, _attention)
 
 
 def everywhere(patch: pytest.MonkeyPatch, original: Any, mutant: Any) -> None:
@@ -259,8 +264,6 @@ def test_special_tokens_in_texts_are_named_when_the_encoder_lets_them_pass(
 
 
 def _saved_otherwise(change: Callable[[Any], None]) -> Callable[..., None]:
-    import copy
-
     def mutant(tokens: Any, folder: Path) -> None:
         other = copy.deepcopy(tokens)
         change(other)
@@ -394,11 +397,12 @@ def test_the_exact_test_of_packing_sees_a_leak_too(
     model: Any, tokenizer: Any, records: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     examples, _ = Encoder(tokenizer, max_length=512).encode(records)
+    broken = copy.deepcopy(model)
     packed_equals_transformers_on_single_rows(model, examples)
     everywhere(monkeypatch, attention.packed_attention, _causal_over_all)
-    attention.use_packed_attention(model, 512)
+    attention.use_packed_attention(broken, 512)
     with pytest.raises(AssertionError, match="not close"):
-        packed_equals_transformers_on_single_rows(model, examples)
+        packed_equals_transformers_on_single_rows(broken, examples)
 
 
 # --------------------------------------------------------------------------- the normaliser

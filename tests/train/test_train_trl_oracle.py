@@ -1,5 +1,6 @@
 """Against TRL's SFTTrainer: the same rows give the same tokens, masks, packed passes and loss."""
 
+import copy
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,6 @@ import torch
 
 from meadowlark.records import Record, Turn
 from meadowlark.templates import messages
-from meadowlark.train.attention import NAME
 from meadowlark.train.encode import Encoder, Example
 from meadowlark.train.loss import summed_loss
 from meadowlark.train.pack import best_fit, lay_out
@@ -42,8 +42,6 @@ CHATS = [
 @pytest.fixture(scope="session")
 def generating(tokenizer: Any) -> Any:
     """The tokenizer with the answers of its template marked as TRL wants them, for TRL alone."""
-    import copy
-
     made = copy.deepcopy(tokenizer)
     answer = "{{- message['content'] + eos_token -}}"
     assert answer in made.chat_template
@@ -55,10 +53,11 @@ def generating(tokenizer: Any) -> Any:
 
 @pytest.fixture
 def oracle(model: Any, tmp_path: Path) -> Callable[..., Any]:
-    """Makes an SFTTrainer over rows on transformers' own attention."""
+    """Makes an SFTTrainer over rows, with a copy of the model on transformers' own attention."""
 
     def make(rows: Sequence[dict[str, Any]], tokenizer: Any, **options: Any) -> Any:
-        model.set_attn_implementation("sdpa")
+        theirs = copy.deepcopy(model)
+        theirs.set_attn_implementation("sdpa")
         config = SFTConfig(
             output_dir=str(tmp_path),
             use_cpu=True,
@@ -68,7 +67,7 @@ def oracle(model: Any, tmp_path: Path) -> Callable[..., Any]:
             **{"max_length": LENGTH, **options},
         )
         return SFTTrainer(
-            model=model,
+            model=theirs,
             args=config,
             train_dataset=datasets.Dataset.from_list(list(rows)),
             processing_class=tokenizer,
@@ -93,20 +92,20 @@ def labels(example: Example) -> list[int]:
     return made
 
 
-def losses_agree(trainer: Any, batch: dict[str, Any], examples: Sequence[Example]) -> None:
+def losses_agree(
+    trainer: Any, batch: dict[str, Any], model: Any, examples: Sequence[Example]
+) -> None:
     """TRL's loss of its own batch, against ours of the same rows packed into one pass."""
     supervised = sum(example.supervised for example in examples)
     assert int((batch["labels"] != -100).sum()) == supervised
     with torch.no_grad():
         theirs = trainer.compute_loss(trainer.model, batch)
-        trainer.model.set_attn_implementation(NAME)
-        ours = summed_loss(trainer.model, lay_out(examples)) / supervised
-        trainer.model.set_attn_implementation("sdpa")
+        ours = summed_loss(model, lay_out(examples)) / supervised
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 def test_tokens_masks_and_loss_of_responses_are_trls(
-    oracle: Callable[..., Any], tokenizer: Any, records: list[Record]
+    oracle: Callable[..., Any], model: Any, tokenizer: Any, records: list[Record]
 ) -> None:
     trainer = oracle(
         [prompt_and_completion(r) for r in records], tokenizer, completion_only_loss=True
@@ -116,11 +115,11 @@ def test_tokens_masks_and_loss_of_responses_are_trls(
         assert row["input_ids"] == example.input_ids.tolist()
         assert row["labels"] == labels(example)
     batch = trainer.data_collator([trainer.train_dataset[row] for row in range(8)])
-    losses_agree(trainer, batch, examples[:8])
+    losses_agree(trainer, batch, model, examples[:8])
 
 
 def test_masks_and_loss_of_every_answer_in_conversations_are_trls(
-    oracle: Callable[..., Any], tokenizer: Any, generating: Any, records: list[Record]
+    oracle: Callable[..., Any], model: Any, tokenizer: Any, generating: Any, records: list[Record]
 ) -> None:
     rows = [*CHATS, *records[3:8]]
     trainer = oracle([{"messages": turns(r)} for r in rows], generating, assistant_only_loss=True)
@@ -131,21 +130,21 @@ def test_masks_and_loss_of_every_answer_in_conversations_are_trls(
         assert row["input_ids"] == example.input_ids.tolist()
         assert row["labels"] == labels(example)
     batch = trainer.data_collator(list(trainer.train_dataset))
-    losses_agree(trainer, batch, examples)
+    losses_agree(trainer, batch, model, examples)
 
 
 def test_every_token_learned_is_trls_loss_on_whole_conversations(
-    oracle: Callable[..., Any], tokenizer: Any, records: list[Record]
+    oracle: Callable[..., Any], model: Any, tokenizer: Any, records: list[Record]
 ) -> None:
     trainer = oracle([{"messages": turns(r)} for r in records[:8]], tokenizer)
     examples, _ = Encoder(tokenizer, max_length=LENGTH, loss_on="all").encode(records[:8])
     batch = trainer.data_collator(list(trainer.train_dataset))
     batch["labels"][:, 0] = -100  # nothing predicts the first token; the model shifts it away
-    losses_agree(trainer, batch, examples)
+    losses_agree(trainer, batch, model, examples)
 
 
 def test_packed_passes_hold_the_same_rows_and_give_the_same_loss_as_trls(
-    oracle: Callable[..., Any], tokenizer: Any, records: list[Record]
+    oracle: Callable[..., Any], model: Any, tokenizer: Any, records: list[Record]
 ) -> None:
     """Best fit, longest first, in both; TRL's pass goes through transformers' own block mask."""
     trainer = oracle(
@@ -169,13 +168,13 @@ def test_packed_passes_hold_the_same_rows_and_give_the_same_loss_as_trls(
             assert row["labels"][start : start + length] == labels(example)
             packed.append(example)
             start += length
-        losses_agree(trainer, trainer.data_collator([row]), packed)
+        losses_agree(trainer, trainer.data_collator([row]), model, packed)
         seen += len(packed)
     assert seen == len(examples)
 
 
 def test_rows_laid_out_without_padding_are_trls(
-    oracle: Callable[..., Any], tokenizer: Any, records: list[Record]
+    oracle: Callable[..., Any], model: Any, tokenizer: Any, records: list[Record]
 ) -> None:
     rows = records[:6]
     trainer = oracle(
@@ -193,4 +192,4 @@ def test_rows_laid_out_without_padding_are_trls(
     assert batch["cu_seq_lens_q"].tolist() == ours.samples.cumulative.tolist()
     learned = torch.nonzero(batch["labels"][0] != -100).flatten()
     assert learned.tolist() == (ours.predicting + 1).tolist()
-    losses_agree(trainer, batch, examples)
+    losses_agree(trainer, batch, model, examples)

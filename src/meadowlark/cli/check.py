@@ -121,6 +121,11 @@ def _summarise(summary: dict[str, Any]) -> None:
     tokenizer = summary["tokenizer"]
     special = ", ".join(f"{name} {tokenizer[name]!r}" for name in ("begin", "end", "pad"))
     _line("tokenizer", f"{tokenizer['vocabulary']:,} tokens; {special}")
+    if summary["unknown_tokens"]:
+        _line(
+            "unknown tokens",
+            f"{summary['unknown_tokens']:,}, {summary['unknown_share']:.2%} of all",
+        )
     if summary["answers_trimmed"]:
         _line(
             "white space",

@@ -92,6 +92,7 @@ def check(
     with tempfile.TemporaryDirectory() as name:
         tokenizer = _tokenizer(options, limit, Path(name) / "new")
         config = _config(options)
+        _refuse_what_does_not_fit(config, tokenizer, options)
         training, held_out = encode_data(options, tokenizer, limit)
         if not training.counts.read:
             raise UserError(f"{options.data.path} holds no rows in {FILE_OF[Record]}")
@@ -151,6 +152,23 @@ def _config(options: TrainOptions) -> PretrainedConfig:
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load the configuration of {base!r}: {error}") from None
     return config
+
+
+def _refuse_what_does_not_fit(
+    config: PretrainedConfig, tokenizer: Any, options: TrainOptions
+) -> None:
+    """Refuse what training would: more tokens than are embedded, rows longer than the context."""
+    if options.model.from_scratch is not None:
+        return
+    text = config.get_text_config()
+    rows = len(tokenizer) - len(options.model.added_tokens)
+    if rows > text.vocab_size:
+        raise UserError(f"the tokenizer has {rows:,} tokens, the model embeds {text.vocab_size:,}")
+    context = getattr(text, "max_position_embeddings", None)
+    if context and options.data.max_length > context:
+        raise UserError(
+            f"data.max_length {options.data.max_length} is above the model's context of {context}"
+        )
 
 
 def wanted_bos(tokenizer: Any, base: str | None) -> int | None:
@@ -362,12 +380,15 @@ def _summary(
 ) -> dict[str, Any]:
     sets = {"training": training, **({"validation": held_out} if held_out is not None else {})}
     tokens = int(training.lengths.sum())
+    unknown = rows.unknown_tokens + validation.unknown_tokens
+    both = tokens + (int(held_out.lengths.sum()) if held_out is not None else 0)
     return {
         "rows": {name: asdict(encoded.counts) for name, encoded in sets.items()},
         "tokens": tokens,
         "learned_tokens": int(training.supervised.sum()),
         "prompt_tokens": rows.prompt_tokens,
-        "unknown_tokens": rows.unknown_tokens + validation.unknown_tokens,
+        "unknown_tokens": unknown,
+        "unknown_share": unknown / max(both, 1),
         "answers_trimmed": rows.trimmed + validation.trimmed,
         "lengths": _lengths(training),
         "validation_rows_in_training": len(rows.held_out_rows),

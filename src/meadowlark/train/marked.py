@@ -15,6 +15,7 @@ from meadowlark.terminal import clipped, printable
 from meadowlark.train.encode import Example
 
 OPEN, CLOSE = "⟦", "⟧"
+STRETCHES = 6
 _OWN_MARKS = str.maketrans({OPEN: "[[", CLOSE: "]]"})
 
 
@@ -44,11 +45,20 @@ def segments(example: Example, tokenizer: Any) -> list[tuple[str, bool]]:
 
 
 def marked(example: Example, tokenizer: Any, title: str, *, most: int | None = None) -> Text:
-    """The row under a title that counts its tokens; with ``most`` every stretch is shortened to
-    about so many characters."""
+    """The row under a title that counts its tokens.
+
+    With ``most`` every stretch is shortened to about so many characters, and of more stretches
+    than :data:`STRETCHES` those in the middle are left out.
+    """
     counts = f"{len(example.input_ids):,} tokens, {example.supervised:,} of them learned"
     text = Text(f"{title} {printable(example.id)}: {counts} ({OPEN} … {CLOSE})\n", style="bold")
-    for stretch, learned in segments(example, tokenizer):
+    stretches = segments(example, tokenizer)
+    left_out = len(stretches) - STRETCHES if most is not None else 0
+    for number, (stretch, learned) in enumerate(stretches):
+        if 0 <= number - 2 < left_out:
+            if number == 2:
+                text.append(f"[… {left_out} stretches …]", style="not bold dim")
+            continue
         if most is not None:  # a prompt begins with what all prompts begin with
             stretch = clipped(stretch, most, head=0.67 if learned else 0.33)
         shown = printable(stretch.translate(_OWN_MARKS))
