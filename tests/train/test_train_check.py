@@ -64,6 +64,7 @@ def checked(base: Path, records: list[Record], tmp_path: Path) -> Callable[..., 
         run: dict[str, Any] | None = None,
         against: list[str] | None = None,
         examples: int = 3,
+        added: list[str] | None = None,
         **data: Any,
     ) -> Checked:
         folder = tmp_path / "mixed"
@@ -73,7 +74,7 @@ def checked(base: Path, records: list[Record], tmp_path: Path) -> Callable[..., 
         validation = records[20:] if validation is None else validation
         write_table(folder / "validation.parquet", to_table(validation, Record))
         values = {
-            "model": {"base": str(at)},
+            "model": {"base": str(at), "added_tokens": added or []},
             "data": {"path": str(folder), **data},
             "optimiser": {"learning_rate": 1e-3},
             "run": run or {},
@@ -260,6 +261,9 @@ def test_a_pad_token_that_is_the_end_token_is_told_with_what_to_do(
     assert names(found) == [PAD]
     assert "model.added_tokens" in found.faults[0].text
     assert found.faults[0].rows == ()
+    cured = checked(at=tmp_path / "padded", added=["<|pad|>"])
+    assert names(cured) == []
+    assert cured.summary["tokenizer"]["pad"] == "<|pad|>"
     made.add_tokens(["<spare>"], special_tokens=True)
     spared = checked(at=save_base(made, tmp_path / "spared"))
     assert names(spared) == []

@@ -36,7 +36,7 @@ from meadowlark.train.encoded import Counts, Encoded, Settings
 from meadowlark.train.examine import INPUT, TURNS, RowSet
 from meadowlark.train.options import TrainOptions
 from meadowlark.train.run import encode_data, new_tokenizer, validation_path
-from meadowlark.train.tokenizer import load_tokenizer, save_tokenizer
+from meadowlark.train.tokenizer import add_tokens, load_tokenizer, save_tokenizer
 from meadowlark.train.verify import Verifier
 
 OFTEN = 0.05
@@ -134,7 +134,9 @@ def _tokenizer(options: TrainOptions, limit: int | None, folder: Path) -> Any:
     """The tokenizer that training would use; a new one is learned, saved and loaded as there."""
     if options.model.from_scratch is None:
         assert options.model.base is not None
-        return load_tokenizer(options.model.base, options.data.template)
+        tokenizer = load_tokenizer(options.model.base, options.data.template)
+        add_tokens(tokenizer, options.model.added_tokens)
+        return tokenizer
     save_tokenizer(new_tokenizer(options, limit), folder)
     return load_tokenizer(folder, None)
 

@@ -96,12 +96,17 @@ def load_tokenizer(source: str | Path, template: str | None) -> Any:
 
 
 def add_tokens(tokenizer: Any, added: tuple[str, ...]) -> None:
-    """Add new special tokens, at the end; what the tokenizer has already is a user error."""
+    """Add new special tokens, at the end; what the tokenizer has already is a user error.
+
+    A tokenizer whose pad token is its end token takes one of them for padding.
+    """
     known = tokenizer.get_vocab()
     for token in added:
         if token in known:
             raise UserError(f"model.added_tokens: {token!r} is in the base's tokenizer already")
     tokenizer.add_tokens(list(added), special_tokens=True)
+    if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
+        _choose_pad(tokenizer)
 
 
 def _choose_pad(tokenizer: Any) -> None:
