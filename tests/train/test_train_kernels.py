@@ -72,6 +72,7 @@ def by_borders(
     return made.transpose(1, 2)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not:UserWarning")
 @pytest.mark.parametrize("recomputing", [0, 1])
 def test_layers_are_compiled_once_for_passes_of_one_size(
     recomputing: int, model: Any, monkeypatch: pytest.MonkeyPatch

@@ -184,7 +184,7 @@ def refuse_other_attention(model: Any, max_length: int) -> None:
     faults = []
     if not getattr(model, "_supports_attention_backend", False):
         faults.append("no exchangeable attention")
-    if "position_ids" not in inspect.signature(model.forward).parameters:
+    if "position_ids" not in inspect.signature(model.base_model.forward).parameters:
         faults.append("positions that cannot restart")
     if getattr(model, "_is_stateful", False):
         faults.append("a recurrent state")
