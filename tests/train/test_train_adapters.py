@@ -141,10 +141,14 @@ def test_under_autocast_adapters_take_their_input_as_it_is(
         model = add_lora(model, LoraOptions(), 0, autocast).train()
         trained = [weight for weight in model.parameters() if weight.requires_grad]
         assert {weight.dtype for weight in trained} == {torch.float32}
-        seen = []
+        seen: list[torch.dtype] = []
+
+        def note(_: Any, given: Any, seen: list[torch.dtype] = seen) -> None:
+            seen.append(given[0].dtype)
+
         for name, module in model.named_modules():
             if name.endswith("lora_A.default"):
-                module.register_forward_pre_hook(lambda _, given: seen.append(given[0].dtype))
+                module.register_forward_pre_hook(note)
         torch.manual_seed(0)
         for name, weight in model.named_parameters():
             if "lora_B" in name:

@@ -170,9 +170,7 @@ def test_a_compiled_run_learns_what_an_eager_one_does(mixed: Path, tmp_path: Pat
     assert found[0] == pytest.approx(found[1], rel=1e-5)
 
 
-def test_liger_gets_the_model_without_the_loss(
-    model: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_liger_gets_the_model_without_the_loss(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Liger itself needs a GPU to be imported; here a module with its two names stands for it."""
     called: dict[str, Any] = {}
     module = ModuleType("liger_kernel.transformers.monkey_patch")

@@ -1,4 +1,4 @@
-"""Bases in 8 and 4 bits: bitsandbytes' own weights, the arithmetic of their plain values, on a CPU."""
+"""Bases in 8 and 4 bits: bitsandbytes' own weights, their plain values' arithmetic, on a CPU."""
 
 import copy
 import warnings
@@ -110,7 +110,7 @@ def test_norms_embeddings_and_head_are_in_the_models_type(
 
 @kinds
 def test_gradients_flow_after_an_evaluation_too(kind: str, base: Path, batch: Pass) -> None:
-    """bitsandbytes 0.50 repacks 4-bit weights at the first evaluation on some CPUs, and loses them."""
+    """bitsandbytes 0.50 repacks 4-bit weights at the first evaluation on some CPUs: lost there."""
     model = load_model(base, "float32", kind)
     use_packed_attention(model, 512)
     model = add_lora(model, LoraOptions(targets=("q_proj",)), seed=0)

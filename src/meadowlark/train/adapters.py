@@ -77,6 +77,7 @@ def add_lora(
         # peft still asks for a property that transformers renamed; the answer is right.
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
         adapted = get_peft_model(model, config)
+    module: Any
     for module in adapted.modules():
         if autocast is not None and hasattr(module, "lora_A"):
             # Else every adapter's input goes to float32, and at once back for the product.

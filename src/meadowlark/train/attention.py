@@ -28,7 +28,7 @@ PROVED = frozenset(
 )
 """Model types for which tests show packed = alone = transformers' own (test_train_families.py)."""
 SHARES_KEYS = "enable_gqa" in inspect.signature(varlen_attn).parameters
-"""Whether the GPU kernel shares a key head among several query heads by itself (torch 2.13 does)."""
+"""Whether the GPU kernel shares a key head among several query heads by itself (torch 2.13)."""
 
 
 def packed_attention(
@@ -103,7 +103,7 @@ def _varlen(
     groups = query.shape[1] // key.shape[1]
     if not SHARES_KEYS:
         key, value = repeat_kv(key, groups), repeat_kv(value, groups)
-    shared = {"enable_gqa": True} if SHARES_KEYS and groups > 1 else {}
+    shared: dict[str, Any] = {"enable_gqa": True} if SHARES_KEYS and groups > 1 else {}
     q, k, v = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))
     ends, longest = samples.cumulative, samples.longest
     before = window - 1 if window is not None and window < longest else -1
@@ -114,7 +114,7 @@ def _varlen(
     return result[None]
 
 
-@torch.compiler.disable  # every pass has other lengths: each would be compiled anew
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # every pass has other lengths: each would be compiled anew
 def _one_by_one(
     query: torch.Tensor,
     key: torch.Tensor,

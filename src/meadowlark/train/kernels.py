@@ -29,8 +29,9 @@ def use_liger(model: Any) -> None:
     """Give a loaded model Liger's RMSNorm, SwiGLU or GeGLU and rotary embedding, in place.
 
     Loss and gradients are the same (seen under Triton's interpreter, in float32 to 1e-6, for all
-    families but OPT, for which there are none). To be called before adapters are added. The rotary embedding is replaced for the whole process,
-    as Liger does it, so that a model of the same family on a CPU no longer runs there.
+    families but OPT, for which there are none). To be called before adapters are added. The rotary
+    embedding is replaced for the whole process, as Liger does it, so that a model of the same
+    family on a CPU no longer runs there.
     """
     from liger_kernel.transformers.monkey_patch import _apply_liger_kernel_to_instance
 

@@ -24,7 +24,7 @@ from meadowlark.train.pack import Pass, lay_out, passes_of
 CHUNK_LOGITS = 1 << 25
 """Logits that exist at a time: 128 MiB in float32, 1,048 positions of 32,000 tokens."""
 SMALLEST_CHUNK = 256
-"""Positions of a chunk whatever the vocabulary: with fewer the head's weights are read too often."""
+"""Positions of a chunk whatever the vocabulary: else the head's weights are read too often."""
 
 
 def summed_loss(model: Any, batch: Pass) -> torch.Tensor:
@@ -128,7 +128,7 @@ def chunked_loss(
         scores = head(some).float()
         return F.cross_entropy(transform(scores), their_targets, reduction="sum")
 
-    loss: torch.Tensor = _Chunked.apply(nats, chunk, targets, hidden, *trained)
+    loss: torch.Tensor = _Chunked.apply(nats, chunk, targets, hidden, *trained)  # type: ignore[no-untyped-call]
     return loss
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -50,7 +50,7 @@ def new_llama(options: FromScratchOptions, tokenizer: Any, seed: int) -> LlamaFo
 def load_model(
     source: str | Path,
     dtype: str,
-    quantise: str | None = None,
+    quantise: Literal["int8", "nf4"] | None = None,
     compute: torch.dtype | None = None,
 ) -> Any:
     """A causal language model from a folder or the hub, its weights in ``dtype``.
@@ -97,7 +97,8 @@ def outline(source: str | Path) -> Any:
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            made: Any = AutoModelForCausalLM
+            return made.from_config(config, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _cannot_load(source, error) from None
 

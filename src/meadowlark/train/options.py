@@ -146,8 +146,8 @@ class RunOptions(Options):
     ``tokens_per_forward`` bounds what one forward pass holds (memory); rows of one step are packed
     into as few passes as fit. ``precision`` is the arithmetic's: auto is bfloat16 autocast on a
     GPU, float32 on a CPU. ``gradient_checkpointing`` recomputes every layer's activations, or the
-    first so many layers'. ``kernels`` liger takes Liger's fused ones (a GPU). ``compile`` compiles the
-    layers, every pass being filled up to ``tokens_per_forward``. ``parallel`` is what several
+    first so many layers'. ``kernels`` liger takes Liger's fused ones (a GPU). ``compile`` compiles
+    the layers, every pass being filled up to ``tokens_per_forward``. ``parallel`` is what several
     processes do: each holds a shard of the model (FSDP2), or all of it (DDP). ``threads`` 0 leaves
     the number to PyTorch.
 

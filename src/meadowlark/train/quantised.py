@@ -24,14 +24,15 @@ from transformers import BitsAndBytesConfig
 
 Kind = Literal["int8", "nf4"]
 OUTLIERS = 6.0
-"""LLM.int8()'s threshold, as everyone has it: for whoever runs the model with activations in int8."""
+"""LLM.int8()'s threshold, as everyone has it: for who runs the model with activations in int8."""
 
 
-def quantisation(kind: Kind, compute: torch.dtype) -> BitsAndBytesConfig:
+def quantisation(kind: Kind, compute: torch.dtype) -> Any:
     """How transformers is to quantise the linear layers, all but the head, as it loads them."""
+    configuration: Any = BitsAndBytesConfig
     if kind == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=OUTLIERS)
-    return BitsAndBytesConfig(
+        return configuration(load_in_8bit=True, llm_int8_threshold=OUTLIERS)
+    return configuration(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
@@ -39,7 +40,7 @@ def quantisation(kind: Kind, compute: torch.dtype) -> BitsAndBytesConfig:
     )
 
 
-class Int8Linear(bnb.nn.Linear8bitLt):
+class Int8Linear(bnb.nn.Linear8bitLt):  # type: ignore[name-defined,misc]
     """A frozen linear layer in LLM.int8()'s format."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -48,7 +49,7 @@ class Int8Linear(bnb.nn.Linear8bitLt):
         return _product(x, [self.weight.data, scale], self.bias, list(self.weight.shape), "int8")
 
 
-class Nf4Linear(bnb.nn.Linear4bit):
+class Nf4Linear(bnb.nn.Linear4bit):  # type: ignore[name-defined,misc]
     """A frozen linear layer in NF4 (or FP4, where the base brings that)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -64,9 +65,9 @@ class Nf4Linear(bnb.nn.Linear4bit):
 def compute_here(model: Any) -> Any:
     """Make the quantised layers of a loaded model :class:`Int8Linear` and :class:`Nf4Linear`."""
     for module in model.modules():
-        if type(module) is bnb.nn.Linear8bitLt:
+        if type(module) is Int8Linear.__base__:
             module.__class__ = Int8Linear
-        elif type(module) is bnb.nn.Linear4bit:
+        elif type(module) is Nf4Linear.__base__:
             module.__class__ = Nf4Linear
     return model
 
@@ -82,7 +83,7 @@ def _product(
     device = x.device.type
     if torch.is_autocast_enabled(device):
         x = x.to(torch.get_autocast_dtype(device))
-    made: torch.Tensor = _Product.apply(x, parts, shape, kind, list(blocks))
+    made: torch.Tensor = _Product.apply(x, parts, shape, kind, list(blocks))  # type: ignore[no-untyped-call]
     return made if bias is None else made + bias.to(made.dtype)
 
 
@@ -105,7 +106,8 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         (by_output,) = gradients
-        by_x = _multiply(by_output, list(ctx.saved_tensors), *ctx.form, True)
+        shape, kind, blocks = ctx.form
+        by_x = _multiply(by_output, list(ctx.saved_tensors), shape, kind, blocks, True)
         return by_x, None, None, None, None
 
 
