@@ -54,11 +54,17 @@ def find(text: str, kinds: frozenset[str] = frozenset(KINDS)) -> list[Span]:
     found = [span for finder in _FINDERS for span in finder(text) if span.kind in kinds]
     if not found:
         return []
+    if "PLACE" in kinds:
+        found += _places(text)
     protected = [match.span() for match in PROTECTED.finditer(text)]
-    free = [s for s in found if not any(s.start < end and begin < s.end for begin, end in protected)]
+    free = [
+        s for s in found if not any(s.start < end and begin < s.end for begin, end in protected)
+    ]
     chosen = _without_overlap(free)
-    others = {span.kind for span in chosen} - {"AGE"}
-    return [s for s in chosen if s.kind != "AGE" or others or not _vignette(text, s)]
+    if {span.kind for span in chosen} - {"AGE", "PLACE"}:
+        return chosen
+    # A town or a vignette's age points to nobody while nothing else in the text does.
+    return [s for s in chosen if s.kind == "AGE" and not _vignette(text, s)]
 
 
 def _without_overlap(spans: list[Span]) -> list[Span]:
@@ -131,30 +137,45 @@ _COMMON = frozenset(
 # --------------------------------------------------------------------------- labelled values
 
 _LINK = (
-    r"(?:['’]s)?\s?(?:\(?(?:ID|Id|id)\)?)?\s?(?:[Nn]umbers?|[Nn]um\b\.?|[Nn]os?\b\.?|NO\.?|[Ii]dentifiers?|"
-    r"[Cc]ode)?\s?(?:\(?(?:ID|Id|id)\)?)?(?:\s(?:is|was|ending\sin))?\s?[:=\#]*\s?\#?\s?"
+    r"(?:['’]s)?\s?(?:\(?\b(?:ID|Id|id)\b\)?)?\s?(?:[Nn]umbers?|[Nn]um\b\.?|[Nn]os?\b\.?|NO\.?|[Ii]dentifiers?|"
+    r"[Cc]ode)?\s?(?:\(?\b(?:ID|Id|id)\b\)?)?(?:\s(?:is|was|ending\sin))?\s?[:=\#]*\s?\#?\s?"
 )
 _WORD = r"[A-Za-z0-9][A-Za-z0-9/.*_-]*"
 
 
-def _label(kind: str, names: str, digits: int, sure: bool) -> tuple[str, re.Pattern[str], int, bool]:
-    return kind, re.compile(rf"(?:(?<=\b)|(?<![A-Za-z]))(?:{names})(?P<link>{_LINK})(?={_WORD}|\()"), (
-        digits
-    ), sure
+class _Label(NamedTuple):
+    """A label before a value: ``hints`` are parts of it in lower case, one of which a text must
+    hold; the value needs so many ``digits``, and, unless ``sure``, a "no.", "#" or ":" to count
+    with fewer."""
+
+    kind: str
+    hints: tuple[str, ...]
+    pattern: re.Pattern[str]
+    digits: int
+    sure: bool
+
+
+def _label(kind: str, hints: str, names: str, digits: int, sure: bool) -> _Label:
+    pattern = re.compile(rf"(?<![A-Za-z])(?:{names})(?P<link>{_LINK})(?={_WORD}|\()")
+    return _Label(kind, tuple(hints.split("|")), pattern, digits, sure)
 
 
 _LABELS = [
     _label(
         "MRN",
+        "mrn|m.r.n|med rec|med. rec|medical rec|ur no|hospital n|hospital i|hosp. n|hosp n|unit n|patient i|patient n|patient #|pt id|pt #|pt. id",
         r"MRN|mrn|M\.R\.N\.|[Mm]ed(?:ical)?\.?\s?[Rr]ec(?:ord)?s?\.?|MEDICAL\sRECORD|UR\sNo\.?|"
         r"[Hh]ospital(?=\s(?:[Nn]o|[Nn]um|ID))|[Hh]osp\.?(?=\s[Nn]o)|[Uu]nit(?=\s(?:[Nn]o\b|[Nn]umber))|"
         r"[Pp]atient(?=\s(?:ID|[Nn]o\b|[Nn]umber|[Ii]dentifier|\#))|(?:Pt|pt)\.?(?=\s?(?:ID|\#))",
         3,
         True,
     ),
-    _label("MRN", r"[Cc]hart|[Rr]ecord|EMR|EHR|URN|HN|CHI", 4, False),
+    _label(
+        "MRN", "chart|record|emr|ehr|urn|hn|chi", r"[Cc]hart|[Rr]ecord|EMR|EHR|URN|HN|CHI", 4, False
+    ),
     _label(
         "HEALTH_PLAN",
+        "member|subscriber|beneficiary|insured|sponsor|mbi|hicn|medica|policy|insurance|health plan|health card|prior auth|aetna|cigna|humana|anthem|kaiser|tricare|bcbs|uhc|unitedh",
         r"[Mm]ember(?=\s?(?:ID|[Nn]o\b|[Nn]umber|\#))|[Ss]ubscriber(?=\s?(?:ID|[Nn]o\b|[Nn]umber|\#))|"
         r"[Bb]eneficiary(?=\s?(?:ID|[Nn]o\b|[Nn]umber|\#))|[Ii]nsured(?=['’]s\s)|[Ss]ponsor(?=\sID)|"
         r"MBI|HICN|[Mm]edicare(?=\s(?:ID|[Nn]o\b|[Nn]umber|\#))|[Mm]edicaid(?=\s?(?:ID|[Nn]o\b|[Nn]umber|\#))|"
@@ -166,9 +187,10 @@ _LABELS = [
         4,
         True,
     ),
-    _label("HEALTH_PLAN", r"[Gg]roup|GRP|[Pp]lan|[Pp]olicy", 5, False),
+    _label("HEALTH_PLAN", "group|grp|plan|policy", r"[Gg]roup|GRP|[Pp]lan|[Pp]olicy", 5, False),
     _label(
         "ACCOUNT",
+        "acct|account|iban|invoice|fin:|fin #|har|card|visa|amex|express",
         r"(?:[Bb]ank\s|[Bb]illing\s|[Cc]hecking\s|[Gg]uarantor\s|[Pp]atient\s|[Ss]avings\s)(?:[Aa]ccount|[Aa]cct\.?)|"
         r"[Aa]cct\.?|[Aa]ccount(?=\s?(?:[Nn]o\b|[Nn]umber|\#|:))|IBAN|[Ii]nvoice|FIN(?=:|\s\#)|HAR|"
         r"(?:[Cc]redit|[Dd]ebit)\s[Cc]ard|Visa|VISA|Master[Cc]ard|Amex|American\sExpress",
@@ -177,6 +199,7 @@ _LABELS = [
     ),
     _label(
         "LICENCE",
+        "dea|npi|licen|lic|dl|gmc|clia|nmc|certificate|permit|rn ",
         r"DEA|NPI|(?:[Dd]river['’]?s?['’]?\s|[Mm]edical\s|[Nn]ursing\s|[Ss]tate\s|[Pp]harmacy\s|[Pp]ilot\s)*"
         r"[Ll]icen[cs]e(?!\splate)|(?:[Ss]tate\s)?[Ll]ic\.?|DL|CDL|GMC|CLIA|NMC|"
         r"(?:[A-Za-z]+\s)?[Cc]ertificate|[Pp]ermit|RN(?=\s\d)",
@@ -185,13 +208,15 @@ _LABELS = [
     ),
     _label(
         "VEHICLE",
+        "vin|vehicle|plate|reg|tag",
         r"VIN|[Vv]ehicle\s[Ii]dentification|[Ll]icen[cs]e\s[Pp]lates?|[Nn]umber\s[Pp]lates?|[Pp]lates?|"
         r"(?:[Cc]ar\s|[Vv]ehicle\s)?(?:[Rr]egistration|[Rr]eg\.?)|[Tt]ag",
-        3,
+        2,
         True,
     ),
     _label(
         "DEVICE",
+        "serial|s/n|sn|lot|udi|asset|implant|device|monitor|pump",
         r"[Ss]erial|S/N|s/n|SN(?=\s?[:\#\d])|[Ll]ot|UDI|[Aa]sset\s[Tt]ag|[Ii]mplant(?=\s(?:ID|[Nn]o\b|[Nn]umber))|"
         r"[Dd]evice(?=\s(?:ID|[Nn]o\b|[Nn]umber|[Ii]dentifier|\#))|[Mm]onitor(?=\s(?:ID|[Nn]o\b|[Nn]umber|\#))|"
         r"[Pp]ump(?=\s(?:ID|[Nn]o\b|[Nn]umber|\#))",
@@ -200,6 +225,7 @@ _LABELS = [
     ),
     _label(
         "BIOMETRIC",
+        "fingerprint|voiceprint|retinal|iris|palm v|face t|dna p",
         r"[Ff]ingerprint(?:\s[Tt]emplate)?|[Vv]oiceprint|[Rr]etinal\s[Ss]can|[Ii]ris\s[Ss]can(?:\s[Rr]ecord)?|"
         r"[Pp]alm\s[Vv]ein|[Ff]ace(?:\s[Tt]emplate)(?=\sID)|DNA\s[Pp]rofile",
         4,
@@ -207,9 +233,10 @@ _LABELS = [
     ),
     _label(
         "OTHER_ID",
+        "accession|encounter|csn|nhs|passport|subject|rx|prescription|specimen|order|donor|inmate|military|student|national|employee|voter|claim|reference|case|job|badge|service n|visit|ticket|tracking",
         r"[Aa]ccession|[Ee]ncounter|CSN|NHS|[Pp]assport|[Ss]ubject|Rx|[Pp]rescription|[Ss]pecimen|[Oo]rder|"
         r"[Dd]onor|[Ii]nmate|(?:[Mm]ilitary|[Ss]tudent|[Nn]ational|[Ee]mployee|[Vv]oter)(?=\s(?:ID|[Nn]o\b|[Nn]umber))|"
-        r"[Cc]laim|[Rr]eference|[Rr]ef\.?|[Cc]ase|[Jj]ob|[Bb]adge|[Ss]ervice(?=\s[Nn]umber)|[Vv]isit|"
+        r"[Cc]laim|[Rr]eference(?!\srange)|[Cc]ase|[Jj]ob|[Bb]adge|[Ss]ervice(?=\s[Nn]umber)|[Vv]isit|"
         r"[Tt]icket|[Tt]racking",
         4,
         False,
@@ -217,9 +244,9 @@ _LABELS = [
 ]
 _VALUE = re.compile(
     r"(?:\(\d\d\)[\w()]+)|[A-Za-z0-9*]+(?:[-/.–_][A-Za-z0-9*]+)*"  # one run, or more of them:
-    r"(?:\s(?:(?=[A-Z]*\d)[A-Z0-9]+(?:-[A-Z0-9]+)*|[A-Z]{1,3})(?![a-z]))*"
+    r"(?:\s(?:(?=[A-Z]*\d)[A-Z0-9]+(?:-[A-Z0-9]+)*|[A-Z]{1,3})(?![A-Za-z]))*"
 )
-_PLAIN_WORD_NEXT = re.compile(r"[a-z]")
+_SOME_DIGITS = re.compile(r"\d\S?\d")
 _SSN_LABEL = re.compile(
     r"\b(?:SSN|ssn|SS\s?\#|S\.S\.N\.|[Ss]oc(?:ial)?\.?\s?[Ss]ec(?:urity)?\.?|TIN)"
     r"(?:/SSN)?\s?(?:[Nn]umber|[Nn]o\b\.?)?\s?(?:is|was)?\s?[:=\#]*\s?(\d{3}[- .]?\d{2}[- .]?\d{4})\b"
@@ -228,7 +255,12 @@ _SSN_BARE = re.compile(r"(?<![\w.-])(?!000|666)[0-8]\d\d-(?!00)\d\d-(?!0000)\d{4
 
 
 def _labelled(text: str) -> Iterator[Span]:
-    for kind, pattern, digits, sure in _LABELS:
+    if not _SOME_DIGITS.search(text):
+        return
+    lower = text.lower()
+    for kind, hints, pattern, digits, sure in _LABELS:
+        if not any(hint in lower for hint in hints):
+            continue
         for match in pattern.finditer(text):
             link = match["link"]
             linked = bool(re.search(r"[:=#]|[Nn]o\b|[Nn]umber|[Ii]dentifier|I[Dd]\b|\bid\b", link))
@@ -243,17 +275,16 @@ def _labelled(text: str) -> Iterator[Span]:
                 position = more.end() if more and kind == "OTHER_ID" and linked else None
 
 
-def _value_end(
-    text: str, value: re.Match[str], digits: int, linked: bool, kind: str
-) -> int | None:
+def _value_end(text: str, value: re.Match[str], digits: int, linked: bool, kind: str) -> int | None:
     """Where a labelled value ends; None where it looks like a word, a count or a measurement."""
     raw = value[0]
-    # A following word in capitals belongs to the value only between or behind digits.
+    # Of words in capitals only a letter belongs to the value, or a number plate's three.
     parts = raw.split(" ")
-    while len(parts) > 1 and not any(c.isdigit() for c in parts[-1]) and len(parts[-1]) > 1:
-        if kind == "VEHICLE" and len(parts[-1]) <= 3:
+    longest = 3 if kind == "VEHICLE" else 1
+    for index, part in enumerate(parts[1:], start=1):
+        if part.isalpha() and len(part) > longest:
+            parts = parts[:index]
             break
-        parts.pop()
     raw = " ".join(parts)
     if kind == "HEALTH_PLAN" and linked and parts[0].isalpha() and len(parts) == 1:
         return None
@@ -264,7 +295,7 @@ def _value_end(
     if parts[0].isalpha() and parts[0].islower():
         return None
     end = value.start() + len(raw)
-    if re.match(UNIT, text[end : end + 12]) and not (letters or linked):
+    if not letters and re.match(UNIT, text[end : end + 12]):
         return None
     if not linked and re.match(r"[,.]\d", text[end : end + 2]):
         return None
@@ -296,9 +327,12 @@ _URL = re.compile(
     r"/[^\s<>\"]*[\w/]",
     re.I,
 )
-_QUAD = re.compile(r"(?<![\w.-])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w.-]*\d)")
+_QUAD = re.compile(
+    r"(?<![\w.-])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w.-]*\d)"
+)
 _IP_CONTEXT = re.compile(
-    r"(?:\bIPv?[46]?\b|address|host|server|client|log ?in|logged|session|from|source|device|ip=)[^.]{0,20}$", re.I
+    r"(?:\bIPv?[46]?\b|address|host|server|client|log ?in|logged|session|from|source|device|ip=)[^.]{0,20}$",
+    re.I,
 )
 _IPV6 = re.compile(
     r"(?<![\w:])(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}(?![\w:])"
@@ -334,31 +368,47 @@ _PHONE = re.compile(
     r"|0\d{2,4} \d{3,4} \d{3,4}"  # 020 7946 0821
     r")(?:\s?(?:ext?\.?|x|extension)\s?\d{1,5})?(?![\w]|[-/]\d|[.,]\d)" + _NOT_UNIT
 )
+_PHONE_AFTER_LABEL = re.compile(
+    r"(?<![\w.,/-])(?:\+?1[-. ]?)?(?:\(?\d{3}\)?[-. ]{0,2})?\d{3}[-. ]?\d{4}(?:\s?(?:ext?\.?|x)\s?\d{1,5})?(?![\w-]|[.,/]\d)"
+    + _NOT_UNIT
+)
 _PHONE_LABEL = re.compile(
     r"(?:\b(?:[Pp]hone|PHONE|[Tt]el(?:ephone)?|TEL|[Cc]ell(?:\sphone)?|[Mm]obile|[Pp]ager|[Bb]eeper|[Pp]h|"
     r"[Cc]all(?:ed)?|[Tt]ext\s(?:him|her|them|me|us)|[Rr]each(?:ed)?|[Rr]ing|[Cc]ontact|[Vv]oicemail|[Hh]otline|"
     r"T(?=:))\b|(?:[Nn]umber|[Nn]o\.?)\sis|(?:[Hh]er|[Hh]is|[Mm]y)\s[Nn]umber)"
-    r"(?:\s?(?:\#|[Nn]o\.?|[Nn]umber|at|on|is|him|her|me|us|the\s\w+\sat|after))*\s?[:\#.]*\s{0,2}"
-    r"((?:\+?1[-. ]?)?(?:\(?\d{3}\)?[-. ]{0,2})?\d{3}[-. ]?\d{4}(?:\s?(?:ext?\.?|x)\s?\d{1,5})?)(?![\w-]|[.,/]\d)"
-    + _NOT_UNIT
+    r"(?:\s?(?:\#|[Nn]o\.?|[Nn]umber|at|on|is|him|her|me|us|the\s\w+\sat|after))*\s?[:\#.(]*\s{0,2}$"
 )
 _FAX_BEFORE = re.compile(r"(?:\b(?:[Ff]ax|FAX|[Ff]acsimile)\b[^.;\d]{0,40}|\bF:\s*)$")
-_FAX_LABEL = re.compile(r"\b(?:[Ff]ax|FAX|[Ff]acsimile)\b[^.;\d]{0,12}?[:\#.]?\s?((?:\(?\d{3}\)?[-. ]?)?\d{3}[-. ]?\d{4})\b")
+_FAX_LABEL = re.compile(
+    r"\b(?:[Ff]ax|FAX|[Ff]acsimile)\b(?:[^.;\d]|[Nn]o\.){0,12}?[:\#.]?\s?((?:\(?\d{3}\)?[-. ]?)?\d{3}[-. ]?\d{4})\b"
+)
+
+
+_FOUR_DIGITS = re.compile(r"\d{2}[ -]?\d{2}")
 
 
 def _phones(text: str) -> Iterator[Span]:
+    if not _FOUR_DIGITS.search(text):
+        return
     for match in _PHONE.finditer(text):
-        kind = "FAX" if _FAX_BEFORE.search(text[max(0, match.start() - 60) : match.start()]) else "PHONE"
+        kind = (
+            "FAX"
+            if _FAX_BEFORE.search(text[max(0, match.start() - 60) : match.start()])
+            else "PHONE"
+        )
         yield Span(*match.span(), kind, "the form of a telephone number")
     for match in _FAX_LABEL.finditer(text):
         yield Span(*match.span(1), "FAX", "digits after the label")
-    for match in _PHONE_LABEL.finditer(text):
-        yield Span(*match.span(1), "PHONE", "digits after the label")
+    for match in _PHONE_AFTER_LABEL.finditer(text):
+        if _PHONE_LABEL.search(text, max(0, match.start() - 40), match.start()):
+            yield Span(*match.span(), "PHONE", "digits after the label")
 
 
 # --------------------------------------------------------------------------- dates and ages
 
-_FULL_MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
+_FULL_MONTHS = (
+    "January|February|March|April|May|June|July|August|September|October|November|December"
+)
 _MONTHS = rf"(?:{_FULL_MONTHS}|{_FULL_MONTHS.upper()}|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec|JAN|FEB|MAR|APR|JUN|JUL|AUG|SEPT?|OCT|NOV|DEC)\b\.?)"
 _WEEKDAY = r"(?:(?:Mon|Tues?|Wed(?:nes)?|Thu(?:rs)?|Fri|Sat(?:ur)?|Sun)(?:day)?\.?,?\s)"
 _DAY = r"(?:3[01]|[12]\d|0?[1-9])"
@@ -375,14 +425,20 @@ _DATE_FORMS: list[tuple[str, str]] = [
     (rf"(?<![\d/.,-]){_D}([/.-]){_M}\1{_YEAR}(?![\d/-])", "day/month/year"),
     (rf"(?<![\d/.,-]){_M}/{_D}/\d\d(?![\d/.,]*\d){_NOT_UNIT}", "month/day/year of two digits"),
     (rf"(?<![\d/.,-]){_D}/{_M}/\d\d(?![\d/.,]*\d){_NOT_UNIT}", "day/month/year of two digits"),
-    (rf"\b{_WEEKDAY}?{_MONTHS}\s{_ORD}(?:,?\s{_YEAR})?(?![\d%]|[.,-]\d){_NOT_UNIT}{_CITATION}", "month and day"),
+    (
+        rf"\b{_WEEKDAY}?{_MONTHS}\s{_ORD}(?:,?\s{_YEAR})?(?![\d%]|[.,-]\d){_NOT_UNIT}{_CITATION}",
+        "month and day",
+    ),
     (
         rf"\b(?:the\s)?{_WEEKDAY}?{_ORD}\s(?:day\s)?(?:of\s)?{_MONTHS}(?:,?\s{_YEAR})?(?!\w|-[A-Z]){_CITATION}",
         "day and month",
     ),
     (rf"\b{_DAY}[-/]{_MONTHS}[-/](?:{_YEAR}|\d\d)\b", "day-month-year"),
     (rf"\b{_MONTHS}[-/]{_DAY}[-/](?:{_YEAR}|\d\d)\b", "month-day-year"),
-    (rf"\b(?:(?:mid|early|late)[-\s])?{_MONTHS},?\s(?:of\s)?{_YEAR}\b{_CITATION}", "month and year"),
+    (
+        rf"\b(?:(?:mid|early|late)[-\s])?{_MONTHS},?\s(?:of\s)?{_YEAR}\b{_CITATION}",
+        "month and year",
+    ),
     (
         rf"\b(?:Christmas(?:\s(?:Day|Eve))?|Thanksgiving(?:\sDay)?|New\sYear['’]s(?:\s(?:Day|Eve))?|"
         rf"Valentine['’]s\sDay|Independence\sDay|Labor\sDay|Memorial\sDay|Halloween|Boxing\sDay|"
@@ -391,6 +447,17 @@ _DATE_FORMS: list[tuple[str, str]] = [
     ),
 ]
 _DATES = [(re.compile(pattern), reason) for pattern, reason in _DATE_FORMS]
+_MONTH_HINTS = tuple(
+    name for month in _FULL_MONTHS.split("|") for name in (month[:3], month[:3].upper())
+)
+_NUMERIC = frozenset(
+    reason for _, reason in _DATE_FORMS if "year" in reason and "month" in reason
+) - {
+    "month and year",
+    "day-month-year",
+    "month-day-year",
+}
+_NUMBER_OF_DATE = re.compile(r"\d[/.-]\d|\d{8}")
 _EVENT = (
     r"(?:\b(?:[Oo]n|[Ss]ince|[Ff]rom|[Dd]ated?|DATE|DOB|D\.O\.B\.?|[Bb]orn|[Aa]dmit(?:ted)?|[Aa]dmission|"
     r"[Dd]ischarged?|[Ss]een|[Pp]erformed|[Rr]eturned?|[Rr]eadmitted|[Dd]ue|LMP|EDD|[Cc]ollected|[Rr]eceived|"
@@ -399,13 +466,14 @@ _EVENT = (
     r"[Aa]ppointment|[Ll]abs\s(?:of|from)|[Ss]tarted)\b:?\s?\(?)"
 )
 _SHORT_DATES = [
-    (re.compile(rf"{_EVENT}({_WEEKDAY}?{_M}[/-]{_D})(?![\d/%-]|[.,]\d){_NOT_UNIT}"), "month/day after {}"),
-    (re.compile(rf"{_WEEKDAY}({_M}/{_D})(?![\d/%-]|[.,]\d)"), "month/day after {}"),
-    (re.compile(rf"{_EVENT}({_M}/{_YEAR})(?![\d/%-])"), "month/year after {}"),
-    (re.compile(rf"{_EVENT}({_M}([.-]){_D}\2\d\d)(?![\d/%-]|[.,]\d){_NOT_UNIT}"), "month-day-year after {}"),
-    (re.compile(rf"{_EVENT}({_D}\.{_M}\.)(?=[\s,;]|$)(?!\s?\d)"), "day.month. after {}"),
-    (re.compile(rf"{_EVENT}({_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))\b"), "eight digits after {}"),
+    re.compile(rf"(?<![\d/.,-]){_M}[/-]{_D}(?![\d/%-]|[.,]\d){_NOT_UNIT}"),
+    re.compile(rf"(?<![\d/.,-]){_M}/{_YEAR}(?![\d/%-])"),
+    re.compile(rf"(?<![\d/.,-]){_M}([.-]){_D}\1\d\d(?![\d/%-]|[.,]\d){_NOT_UNIT}"),
+    re.compile(rf"(?<![\d/.,-]){_D}\.{_M}\.(?=[\s,;]|$)(?!\s?\d)"),
+    re.compile(rf"(?<![\d/.,-]){_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?![\d/.,-]\d|\d)"),
 ]
+_WEEKDAY_BEFORE = re.compile(rf"\b{_WEEKDAY}$")
+_BEFORE_DATE = re.compile(rf"(?:{_EVENT}{_WEEKDAY}?|{_WEEKDAY})$")
 _LISTED = re.compile(rf"(?<=[\s(])({_M}([/-]){_D})(?=\)|:\s)")
 
 _NUMBER_WORDS = (
@@ -415,32 +483,48 @@ _NUMBER_WORDS = (
 _OLD = r"(?:9\d|1[01]\d|12\d)"
 _AGES = [
     re.compile(
-        rf"(?<![\d.,/-])(?:{_OLD}|{_NUMBER_WORDS})(?:[\s-]?(?:years?|yrs?|y)(?:[\s-]?(?:old|of\sage)\b|\.?\s?/\s?o\b|\.?o\.?\b))"
+        rf"(?<![\d.,/-]){_OLD}(?:[\s-]?(?:years?|yrs?|y)(?:[\s-]?(?:old|of\sage)\b|\.?\s?/\s?o\b|\.?o\.?\b))"
     ),
-    re.compile(rf"\b(?:[Aa]ged?:?|AGE:?|[Tt]urned|at\sthe\sage\sof)\s({_OLD}(?:\s(?:yrs?|years)\b)?)(?![\d.,/%-]*\d|\s?%)(?!\s?(?:to|-)\s?\d)"),
+    re.compile(rf"\b{_NUMBER_WORDS}[\s-]years?[\s-](?:old|of\sage)\b"),
+    re.compile(
+        rf"\b(?:[Aa]ged?:?|AGE:?|[Tt]urned|at\sthe\sage\sof)\s({_OLD}(?:\s(?:yrs?|years)\b)?)(?![\d.,/%-]*\d|\s?%)(?!\s?(?:to|-)\s?\d)"
+    ),
     re.compile(rf"(?<![\d.,/-])({_OLD}\s?(?:yo|y/o|y\.o\.|yof|yom)\b)"),
     re.compile(rf"(?<![\w.,/-])({_OLD}[FM])\b(?!\d)"),
-    re.compile(rf"(?<=[a-z],\s)({_OLD})(?=,\s(?:was|is|has|had|a|an|who|of|from|lives|presented|died)\b)"),
+    re.compile(
+        rf"(?<=[a-z],\s)({_OLD})(?=,\s(?:was|is|has|had|a|an|who|of|from|lives|presented|died)\b)"
+    ),
 ]
+_OVER_89 = re.compile(r"9\d|1[012]\d|inety|undred")
 _VIGNETTE = re.compile(r"(?:^|[.!?:\n]\s*|[\"“(]\s*)An?\s(?:[a-z-]+(?:,?\s[a-z-]+){0,3}\s)?$")
 
 
 def _dates(text: str) -> Iterator[Span]:
     full = False
+    has_month = any(month in text for month in _MONTH_HINTS)
+    has_number = _NUMBER_OF_DATE.search(text)
     for pattern, reason in _DATES:
+        if not (has_number if reason in _NUMERIC else has_month or reason == "a holiday"):
+            continue
         for match in pattern.finditer(text):
             full = True
             yield Span(*match.span(), "DATE", reason)
-    for pattern, reason in _SHORT_DATES:
+    for pattern in _SHORT_DATES if has_number else ():
         for match in pattern.finditer(text):
-            full = True
-            yield Span(*match.span(1), "DATE", reason.format(_short(match[0][: match.start(1) - match.start()])))
+            before = _BEFORE_DATE.search(text, max(0, match.start() - 30), match.start())
+            if before:
+                full = True
+                day = _WEEKDAY_BEFORE.search(text, max(0, match.start() - 12), match.start())
+                start = day.start() if day else match.start()
+                yield Span(start, match.end(), "DATE", f"a short date after {_short(before[0])!r}")
     if full:  # "Hgb 9.1 (5/6), 8.4 (5/7), 7.9 (5/8/19)", "INR log 4-1: 2.1, 4-8: 2.6"
         for match in _LISTED.finditer(text):
             yield Span(*match.span(1), "DATE", "month/day in a list with a date")
 
 
 def _ages(text: str) -> Iterator[Span]:
+    if not _OVER_89.search(text):
+        return
     for pattern in _AGES:
         for match in pattern.finditer(text):
             yield Span(*match.span(1 if pattern.groups else 0), "AGE", "an age over 89")
@@ -477,8 +561,10 @@ _ADDRESSES = [
         rf"(?:(?:{_CAPITAL}|\d{{1,3}}(?:st|nd|rd|th))\s){{1,4}}{_STREET}\b(?:\.(?=,|\s[A-Z#]|$))?{_UNIT_OF_HOUSE}"
     ),
     re.compile(r"\b(?:P\.?\s?O\.?\s?Box|PO\sBOX|Post\sOffice\sBox)\s\d+"),
-    re.compile(r"\b(?:Rural\sRoute|RR|R\.R\.)\s\d+(?:,?\sBox\s\d+)?"),
-    re.compile(rf"(?<![\d.,/-])\b\d{{1,4}}\s(?:[Rr]ue|[Cc]alle|[Vv]ia|[Aa]venida|[Aa]v\.)\s(?:(?:de|des|del|la|las|los|du)\s)*{_CAPITAL}"),
+    re.compile(r"\bRural\sRoute\s\d+(?:,?\sBox\s\d+)?|\bRR\s\d+,?\sBox\s\d+"),
+    re.compile(
+        rf"(?<![\d.,/-])\b\d{{1,4}}\s(?:[Rr]ue|[Cc]alle|[Vv]ia|[Aa]venida|[Aa]v\.)\s(?:(?:de|des|del|la|las|los|du)\s)*{_CAPITAL}"
+    ),
 ]
 _CITY = r"(?:[A-Z][a-z'’-]+(?:\s[A-Z][a-z'’-]+){0,2})"
 _PLACES = [
@@ -486,10 +572,24 @@ _PLACES = [
     re.compile(rf"\b({_CITY}),?\s(?:{_STATE_CODES})(?=\s\d{{5}}\b|,|\.(?:\s|$)|$)"),
     re.compile(r"\b([A-Z][a-z'’-]+(?:\s[A-Z][a-z'’-]+)?\sCounty)\b"),
     re.compile(r"\b((?:[A-Z][a-z'’.-]+\s){1,3}(?:Hospital|Medical\sCenter|Infirmary))\b"),
-    re.compile(rf"\b(?:[Ll]ives\sin|[Rr]esident\sof|[Mm]oved\sfrom|[Mm]oved\sto|[Bb]orn\sin|[Ww]orks\s(?:\w+\s){{0,3}}in|from)\s({_CITY})(?=,|\.|\s(?:to|and|with|after)\s|$)"),
+    re.compile(
+        rf"\b(?:[Ll]ives\sin|[Rr]esident\sof|[Mm]oved\sfrom|[Mm]oved\sto|[Bb]orn\sin|[Ww]orks\s(?:\w+\s){{0,3}}in|from)\s({_CITY})(?=,|\.|\s(?:to|and|with|after)\s|$)"
+    ),
 ]
+_HOUSE = re.compile(r"\d{5}|\d[A-Z]?\s[A-Z\d]|\d\s(?:rue|calle|via|av)|[A-Z]\d|Box|BOX|[Cc]ode")
+_LARGE = re.compile(
+    rf"{_STATE_NAMES}|(?:United\s)?(?:States|Kingdom|Arab\sEmirates)|America|Europe|Africa|Asia|Australia|"
+    r"Canada|Mexico|Brazil|India|China|Japan|Korea|Vietnam|Thailand|Philippines|Nigeria|Kenya|Ghana|Egypt|"
+    r"Ethiopia|Somalia|England|Scotland|Wales|Ireland|France|Germany|Spain|Italy|Portugal|Poland|Russia|"
+    r"Ukraine|Sweden|Norway|Finland|Denmark|Greece|Turkey|Iran|Iraq|Israel|Syria|Pakistan|Bangladesh|"
+    r"Afghanistan|Nepal|Indonesia|Haiti|Cuba|Jamaica|Colombia|Peru|Argentina|Chile|Guatemala|Honduras|"
+    r"(?:.*\s)?(?:General|Children['’]s|Day|University|Psychiatric|Community|Local|Teaching)\sHospital"
+)
+"""States, countries and kinds of hospital: too large, or too general, to identify anybody."""
 _ZIPS = [
-    re.compile(rf"\b(?:{_STATE_CODES}|{_STATE_NAMES}),?\s(\d{{5}}(?:-\d{{4}})?)(?![\d-]|[.,]\d)(?!\s?[a-zµ%]{{1,5}}/)"),
+    re.compile(
+        rf"\b(?:{_STATE_CODES}|{_STATE_NAMES}),?\s(\d{{5}}(?:-\d{{4}})?)(?![\d-]|[.,]\d)(?!\s?[a-zµ%]{{1,5}}/)"
+    ),
     re.compile(r"\b(?:[Zz]ip|ZIP)(?:\s?[Cc]ode)?\s?[:\#]?\s?(\d{5}(?:-\d{4})?)\b"),
     re.compile(
         r"(?:[Pp]ost(?:al)?\s?[Cc]ode\s?:?\s?|,\s|[A-Z][a-z]+\s)"
@@ -501,35 +601,45 @@ _ZIPS = [
 ]
 
 
-def _places(text: str) -> Iterator[Span]:
+def _addresses(text: str) -> Iterator[Span]:
+    if not _HOUSE.search(text):
+        return
     for pattern in _ADDRESSES:
         for match in pattern.finditer(text):
             yield Span(*match.span(), "ADDRESS", "the form of a street address or box")
     for pattern in _ZIPS:
         for match in pattern.finditer(text):
             yield Span(*match.span(1), "ZIP", "a postal code by its place or label")
+
+
+def _places(text: str) -> Iterator[Span]:
     for pattern in _PLACES:
         for match in pattern.finditer(text):
             start = match.start(1)
             words = match[1].split()
             while words and words[0] in _COMMON:
                 start += len(words.pop(0)) + 1
-            if words and not _EPONYM.search(" ".join(words)):
-                yield Span(start, match.end(1), "PLACE", "a place by its form or its place")
+            if words and not _LARGE.fullmatch(" ".join(words)):
+                yield Span(
+                    start, match.end(1), "PLACE", "a town, county or hospital by its context"
+                )
 
 
 # --------------------------------------------------------------------------- names
 
-_EPONYM = re.compile(
-    r"\b(?:Rome|Lyme|Nile|Ebola|Marburg|Bethesda|Framingham|Philadelphia|Milan|General\sHospital|"
-    r"Children['’]s\sHospital|Day\sHospital|University\sHospital|Psychiatric\sHospital)\b"
+_NAME = (
+    r"(?:(?:[A-Z]\.\s?)*(?:[a-z]{1,3}['’])?[A-Z][a-zà-ÿ]*['’]?[A-Z]?[a-zà-ÿ]+(?:-[A-Z][a-zà-ÿ]+)*)"
 )
-_NAME = r"(?:(?:[A-Z]\.\s?)*(?:[a-z]{1,3}['’])?[A-Z][a-zà-ÿ]*['’]?[A-Z]?[a-zà-ÿ]+(?:-[A-Z][a-zà-ÿ]+)*)"
 _NAMES = rf"{_NAME}(?:\s(?:[A-Z]\.\s?|van\s|von\s|de\s|del\s|la\s|al-)*{_NAME}){{0,2}}"
 _UPPER = r"[A-Z][A-Z'’-]{2,},\s[A-Z](?:[A-Z]+|\.)?(?:\s[A-Z]\b\.?)?"
-_COMMA = rf"{_NAME},\s{_NAME}(?:\s[A-Z]\.?)?"
+_COMMA = rf"{_NAME},\s{_NAME}(?:\s[A-Z]\b\.?)?"
 _NAME_CUES = [
-    (re.compile(rf"\b(?:Mrs|Mr|Ms|Miss|Mx|Dr|Prof|Professor|Sgt|Rev|Capt|Lt|Officer|Nurse|Sister)\b\.?\s({_NAMES})"), "after a title"),
+    (
+        re.compile(
+            rf"\b(?:Mrs|Mr|Ms|Miss|Mx|Dr|Prof|Professor|Sgt|Rev|Capt|Lt|Officer|Nurse)\b\.?\s({_NAMES})"
+        ),
+        "after a title",
+    ),
     (
         re.compile(
             r"\b(?:NAME|Name|[Pp]atient(?:['’]s)?(?:\sname)?|PATIENT|RE|Re|Attending|Surgeon|Assistant|Provider|"
@@ -538,13 +648,20 @@ _NAME_CUES = [
         ),
         "after a label",
     ),
-    (re.compile(rf"\b(?:Patient|DISCHARGE\sSUMMARY|Pt)\s({_UPPER}|{_COMMA})"), "surname, given name"),
-    (re.compile(rf"\b({_NAMES}),\s(?:M\.?D|D\.?O|N\.?P|PA(?:-C)?|R\.?N|Ph\.?D|MBBS|FRCS)\b"), "before a degree"),
+    (
+        re.compile(rf"\b(?:Patient|DISCHARGE\sSUMMARY|Pt)\s({_UPPER}|{_COMMA})"),
+        "surname, given name",
+    ),
+    (
+        re.compile(rf"\b({_NAMES}),\s(?:M\.?D|D\.?O|N\.?P|PA-C|R\.?N|Ph\.?D|MBBS|FRCS)\b"),
+        "before a degree",
+    ),
     (
         re.compile(
-            r"\b(?:mother|father|sister|brother|son|daughter|husband|wife|partner|neighbou?r|landlord|care-?giver|"
-            r"[Ss]poke\swith|[Ss]igned\sby|[Cc]aller|[Ss]een\sby|[Ss]ister|[Dd]aughter|[Mm]other|[Ff]ather|[Ww]ife|"
-            rf"[Hh]usband|[Rr]eferred\sby|goes\sby|[Tt]hank\syou|[Ss]incerely|[Rr]egards),?\s({_NAMES})"
+            r"\b(?:(?:mother|father|sister|brother|son|daughter|husband|wife|partner|neighbou?r|landlord|care-?giver|"
+            r"[Ss]poke\swith|[Ss]igned\sby|[Cc]aller|[Ss]een\sby|[Rr]eferred\sby|goes\sby|[Tt]hank\syou|"
+            r"[Ss]incerely|[Rr]egards),?|(?:Sister|Daughter|Mother|Father|Wife|Husband|Son|Brother|Landlord),)"
+            rf"\s({_NAMES})"
         ),
         "after a role",
     ),
@@ -573,6 +690,6 @@ _FINDERS: tuple[Finder, ...] = (
     _phones,
     _dates,
     _ages,
-    _places,
+    _addresses,
     _names,
 )
