@@ -1,8 +1,10 @@
-"""Texts as ROUGE sees them: lower-cased runs of ASCII letters and digits, as strings for people and
-as dense numbers for the joins. The tokens are those of the package rouge-score without stemming.
+"""Texts as tokens, as strings for people and as dense numbers for the joins. ROUGE's tokens are
+lower-cased runs of ASCII letters and digits, those of the package rouge-score without stemming;
+`fold` is for finding a text again however it was typed, in any script.
 """
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +21,51 @@ def tokenize(text: str) -> list[str]:
     return _clean(text).decode().split()
 
 
-class Vocabulary:
-    """Numbers tokens 0, 1, 2, … in the order in which they are first seen."""
+def fold(text: str) -> bytes:
+    """UTF-8 words with spaces between them, alike for texts that differ only in how they are typed.
 
-    def __init__(self) -> None:
+    Case, accents, punctuation, ligatures, superscripts and full-width forms are folded away. An
+    ideograph or syllable of a script without spaces is a word by itself.
+    """
+    if text.isascii():
+        return text.lower().encode().translate(_ELSE_TO_SPACE)
+    # Case is folded twice, since a compatibility form may decompose into capitals.
+    folded = unicodedata.normalize("NFKD", text.casefold()).casefold()
+    return folded.translate(_FOLDED).encode()
+
+
+class _Folded(dict[int, str]):
+    """What becomes of a character outside ASCII text; worked out when it is first met."""
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        if char.isalnum():
+            alone = unicodedata.category(char) == "Lo" and _without_spaces(char)
+            made = f" {char} " if alone else char
+        else:
+            made = "" if unicodedata.combining(char) else " "
+        self[code] = made
+        return made
+
+
+def _without_spaces(char: str) -> bool:
+    """Whether words of the character's script are written without spaces: Han, kana, Thai, Lao,
+    Khmer, Burmese."""
+    starts = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
+    return unicodedata.name(char, "").startswith(starts)
+
+
+_FOLDED = _Folded()
+
+
+class Vocabulary:
+    """Numbers tokens 0, 1, 2, … in the order in which they are first seen.
+
+    ``clean`` gives a text's tokens as UTF-8 with spaces between them: ROUGE's, or `fold`.
+    """
+
+    def __init__(self, clean: Callable[[str], bytes] | None = None) -> None:
+        self._clean = clean or _clean
         self._count = 0
         self._slots = np.full(1024, -1, np.int32)
         self._hashes = np.zeros(0, np.uint64)
@@ -40,23 +83,63 @@ class Vocabulary:
         tokens = [np.zeros(0, np.int32)]
         counts = np.zeros(len(texts) + 1, np.int64)
         for at in range(0, len(texts), _CHUNK):
-            # The space closes the last token of a text.
-            cleaned = [_clean(text) + b" " for text in texts[at : at + _CHUNK]]
-            ends = np.cumsum([len(letters) for letters in cleaned], dtype=np.int64)
-            letters = np.frombuffer(b"".join(cleaned), np.uint8)
+            letters, ends = self._letters_of(texts[at : at + _CHUNK])
             self._letters = with_room(self._letters, int(self._starts[self._count]) + len(letters))
             self._hashes = with_room(self._hashes, self._count + len(letters) // 2)
             self._starts = with_room(self._starts, self._count + len(letters) // 2 + 1)
-            chunk, counts[at + 1 : at + 1 + len(cleaned)], self._count, self._slots = _number(
+            chunk, counts[at + 1 : at + 1 + len(ends)], self._count, self._slots = _number(
                 letters, ends, self._count, self._slots, self._hashes, self._starts, self._letters
             )
             tokens.append(chunk.copy())
         return np.concatenate(tokens), np.cumsum(counts)
 
+    def look_up(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Like `encode`, but the vocabulary stays as it is: a token it lacks becomes len(self)."""
+        tokens = [np.zeros(0, np.int32)]
+        counts = np.zeros(len(texts) + 1, np.int64)
+        for at in range(0, len(texts), _CHUNK):
+            letters, ends = self._letters_of(texts[at : at + _CHUNK])
+            chunk, counts[at + 1 : at + 1 + len(ends)] = _find(
+                letters, ends, self._count, self._slots, self._hashes, self._starts, self._letters
+            )
+            tokens.append(chunk)
+        return np.concatenate(tokens), np.cumsum(counts)
+
+    def _letters_of(self, texts: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The cleaned texts as bytes, one after the other, and where each one ends."""
+        # The space closes the last token of a text.
+        cleaned = [self._clean(text) + b" " for text in texts]
+        ends = np.cumsum([len(letters) for letters in cleaned], dtype=np.int64)
+        return np.frombuffer(b"".join(cleaned), np.uint8), ends
+
 
 def _clean(text: str) -> bytes:
     """The text in lower case, with a space for all that belongs to no token."""
     return text.lower().encode("ascii", "replace").translate(_ELSE_TO_SPACE)
+
+
+@kernel
+def _slot(
+    word: NDArray[np.uint8],
+    code: np.uint64,
+    slots: NDArray[np.int32],
+    hashes: NDArray[np.uint64],
+    starts: NDArray[np.int64],
+    letters: NDArray[np.uint8],
+) -> int:
+    """The slot that holds a word whose hash is `code`, or the free one where it would be put."""
+    slot = int(np.int64(code ^ (code >> np.uint64(32)))) & (len(slots) - 1)
+    token = slots[slot]
+    while token >= 0:
+        if hashes[token] == code and starts[token + 1] - starts[token] == len(word):
+            k = 0
+            while k < len(word) and letters[starts[token] + k] == word[k]:
+                k += 1
+            if k == len(word):
+                break
+        slot = (slot + 1) & (len(slots) - 1)
+        token = slots[slot]
+    return slot
 
 
 @kernel
@@ -88,17 +171,8 @@ def _number(
                 code = (code ^ np.uint64(text[at])) * np.uint64(0x100000001B3)
                 at += 1
             if at > begin:
-                slot = np.int64(code ^ (code >> np.uint64(32))) & (len(slots) - 1)
+                slot = _slot(text[begin:at], code, slots, hashes, starts, letters)
                 token = slots[slot]
-                while token >= 0:
-                    if hashes[token] == code and starts[token + 1] - starts[token] == at - begin:
-                        k = 0
-                        while k < at - begin and letters[starts[token] + k] == text[begin + k]:
-                            k += 1
-                        if k == at - begin:
-                            break
-                    slot = (slot + 1) & (len(slots) - 1)
-                    token = slots[slot]
                 if token < 0:
                     token = count
                     count += 1
@@ -112,7 +186,7 @@ def _number(
                         slots.fill(-1)
                         for t in range(count):
                             again = hashes[t] ^ (hashes[t] >> np.uint64(32))
-                            slot = np.int64(again) & (len(slots) - 1)
+                            slot = int(np.int64(again)) & (len(slots) - 1)
                             while slots[slot] >= 0:
                                 slot = (slot + 1) & (len(slots) - 1)
                             slots[slot] = t
@@ -121,3 +195,36 @@ def _number(
             at += 1
         counts[i] = filled - before
     return tokens[:filled], counts, count, slots
+
+
+@kernel
+def _find(
+    text: NDArray[np.uint8],
+    ends: NDArray[np.int64],
+    count: int,
+    slots: NDArray[np.int32],
+    hashes: NDArray[np.uint64],
+    starts: NDArray[np.int64],
+    letters: NDArray[np.uint8],
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Token numbers of cleaned texts and their counts by text, as `_number` without adding any;
+    a token that is not in the table becomes `count`."""
+    tokens = np.empty(len(text) // 2, np.int32)
+    counts = np.zeros(len(ends), np.int64)
+    filled = 0
+    at = 0
+    for i in range(len(ends)):
+        before = filled
+        while at < ends[i]:
+            begin = at
+            code = np.uint64(0xCBF29CE484222325)
+            while text[at] != 32:
+                code = (code ^ np.uint64(text[at])) * np.uint64(0x100000001B3)
+                at += 1
+            if at > begin:
+                token = slots[_slot(text[begin:at], code, slots, hashes, starts, letters)]
+                tokens[filled] = token if token >= 0 else count
+                filled += 1
+            at += 1
+        counts[i] = filled - before
+    return tokens[:filled].copy(), counts
