@@ -60,14 +60,14 @@ def find(text: str, kinds: frozenset[str] = frozenset(KINDS)) -> list[Span]:
     free = [
         s for s in found if not any(s.start < end and begin < s.end for begin, end in protected)
     ]
-    chosen = _without_overlap(free)
+    chosen = without_overlap(free)
     if {span.kind for span in chosen} - {"AGE", "PLACE"}:
         return chosen
     # A town or a vignette's age points to nobody while nothing else in the text does.
     return [s for s in chosen if s.kind == "AGE" and not _vignette(text, s)]
 
 
-def _without_overlap(spans: list[Span]) -> list[Span]:
+def without_overlap(spans: list[Span]) -> list[Span]:
     """The longest of overlapping spans; of equally long ones the first found."""
     chosen: list[Span] = []
     for span in sorted(spans, key=lambda s: s.start - s.end):
@@ -633,6 +633,7 @@ _NAME = (
 _NAMES = rf"{_NAME}(?:\s(?:[A-Z]\.\s?|van\s|von\s|de\s|del\s|la\s|al-)*{_NAME}){{0,2}}"
 _UPPER = r"[A-Z][A-Z'’-]{2,},\s[A-Z](?:[A-Z]+|\.)?(?:\s[A-Z]\b\.?)?"
 _COMMA = rf"{_NAME},\s{_NAME}(?:\s[A-Z]\b\.?)?"
+_TITLES = frozenset("Mr Mrs Ms Miss Mx Dr Prof Sgt Rev Capt Lt Officer Nurse".split())
 _NAME_CUES = [
     (
         re.compile(
@@ -674,6 +675,8 @@ def _names(text: str) -> Iterator[Span]:
         for match in pattern.finditer(text):
             words = re.split(r"\s", match[1])
             start, kept = match.start(1), []
+            while words and words[0].strip(".") in _TITLES:
+                start += len(words.pop(0)) + 1
             for word in words:
                 if word.strip(".,") in _COMMON or word.partition("-")[0] in _COMMON:
                     break
