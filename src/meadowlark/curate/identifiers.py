@@ -131,7 +131,8 @@ _COMMON = frozenset(
     Friday Saturday Sunday January February March April June July August September October November
     December Admitted Discharged Seen Family Mother Father Home Care Health Emergency Department Office
     Consult Consulted Consulting Call Contact Ask Talk Speak See Visit Do Does Did Let Here Just So Such
-    Use Using Take Taking Give Increased Decreased Normal Abnormal Positive Negative""".split()
+    Okay Ok Oh Well Yeah Now Actually Alright Sure So Hmm Um Hey Great Right Hello Goodbye Bye Could
+    Would Should Might Must Use Using Take Taking Give Increased Decreased Normal Abnormal Positive Negative""".split()
 )
 
 # --------------------------------------------------------------------------- labelled values
@@ -442,7 +443,7 @@ _DATE_FORMS: list[tuple[str, str]] = [
     (
         rf"\b(?:Christmas(?:\s(?:Day|Eve))?|Thanksgiving(?:\sDay)?|New\sYear['’]s(?:\s(?:Day|Eve))?|"
         rf"Valentine['’]s\sDay|Independence\sDay|Labor\sDay|Memorial\sDay|Halloween|Boxing\sDay|"
-        rf"Easter(?:\s(?:Sunday|Monday))?)(?!\s(?:disease|factor))(?:,?\s{_YEAR})?\b",
+        rf"Easter(?:\s(?:Sunday|Monday))?)(?!\s(?:disease|factor|tree))(?:,?\s{_YEAR})?\b",
         "a holiday",
     ),
 ]
@@ -487,7 +488,7 @@ _AGES = [
     ),
     re.compile(rf"\b{_NUMBER_WORDS}[\s-]years?[\s-](?:old|of\sage)\b"),
     re.compile(
-        rf"\b(?:[Aa]ged?:?|AGE:?|[Tt]urned|at\sthe\sage\sof)\s({_OLD}(?:\s(?:yrs?|years)\b)?)(?![\d.,/%-]*\d|\s?%)(?!\s?(?:to|-)\s?\d)"
+        rf"\b(?:[Aa]ged?:?|AGE:?|[Tt]urned|at\sthe\sage\sof)\s({_OLD}(?:\s(?:yrs?|years)\b)?)(?![\d.,/%-]*\d|\s?%)(?!\s?(?:(?:to|-)\s?\d|(?:hours|hrs|days|weeks|months|minutes|min|h|d)\b))"
     ),
     re.compile(rf"(?<![\d.,/-])({_OLD}\s?(?:yo|y/o|y\.o\.|yof|yom)\b)"),
     re.compile(rf"(?<![\w.,/-])({_OLD}[FM])\b(?!\d)"),
@@ -569,7 +570,10 @@ _ADDRESSES = [
 _CITY = r"(?:[A-Z][a-z'’-]+(?:\s[A-Z][a-z'’-]+){0,2})"
 _PLACES = [
     re.compile(rf"\b({_CITY}),\s(?:{_STATE_NAMES})\b"),
-    re.compile(rf"\b({_CITY}),?\s(?:{_STATE_CODES})(?=\s\d{{5}}\b|,|\.(?:\s|$)|$)"),
+    re.compile(rf"\b({_CITY}),?\s(?:{_STATE_CODES})(?=\s\d{{5}}\b)"),
+    re.compile(
+        rf"\b({_CITY}),\s(?!OR|IN|ME|OK|HI|OH|ID|MD|CO|DE|LA|MA|PA|AL)(?:{_STATE_CODES})(?=,|\.(?:\s|$)|$)"
+    ),
     re.compile(r"\b([A-Z][a-z'’-]+(?:\s[A-Z][a-z'’-]+)?\sCounty)\b"),
     re.compile(r"\b((?:[A-Z][a-z'’.-]+\s){1,3}(?:Hospital|Medical\sCenter|Infirmary))\b"),
     re.compile(
@@ -627,26 +631,33 @@ def _places(text: str) -> Iterator[Span]:
 
 # --------------------------------------------------------------------------- names
 
-_NAME = (
-    r"(?:(?:[A-Z]\.\s?)*(?:[a-z]{1,3}['’])?[A-Z][a-zà-ÿ]*['’]?[A-Z]?[a-zà-ÿ]+(?:-[A-Z][a-zà-ÿ]+)*)"
-)
+_NAME = r"(?:(?:[A-Z]\.\s?)*(?:[A-Z]['’])?[A-Z][a-zà-ÿ]+(?:[A-Z][a-zà-ÿ]+)?(?:-[A-Z][a-zà-ÿ]+)*(?!['’]\w))"
 _NAMES = rf"{_NAME}(?:\s(?:[A-Z]\.\s?|van\s|von\s|de\s|del\s|la\s|al-)*{_NAME}){{0,2}}"
+_TWO = rf"{_NAME}(?:\s(?:[A-Z]\.\s?|van\s|von\s|de\s|del\s|la\s|al-)*{_NAME}){{1,2}}"
 _UPPER = r"[A-Z][A-Z'’-]{2,},\s[A-Z](?:[A-Z]+|\.)?(?:\s[A-Z]\b\.?)?"
 _COMMA = rf"{_NAME},\s{_NAME}(?:\s[A-Z]\b\.?)?"
 _TITLES = frozenset("Mr Mrs Ms Miss Mx Dr Prof Sgt Rev Capt Lt Officer Nurse".split())
+_KIN = (
+    r"(?:mother|father|sister|brother|son|daughter|husband|wife|partner|neighbou?r|landlord|care-?giver|"
+    r"aunt|uncle|grand(?:mother|father|son|daughter)|guardian|friend)"
+)
 _NAME_CUES = [
     (
-        re.compile(
-            rf"\b(?:Mrs|Mr|Ms|Miss|Mx|Dr|Prof|Professor|Sgt|Rev|Capt|Lt|Officer|Nurse)\b\.?\s({_NAMES})"
-        ),
+        re.compile(rf"\b(?:Mrs|Mr|Ms|Miss|Mx|Sgt|Rev|Capt|Lt|Officer|Nurse)\b\.?\s({_NAMES})"),
         "after a title",
     ),
+    (re.compile(rf"\b(?:Dr|Prof|Professor)\b\.?\s({_NAMES})"), "after a doctor's title"),
     (
         re.compile(
-            r"\b(?:NAME|Name|[Pp]atient(?:['’]s)?(?:\sname)?|PATIENT|RE|Re|Attending|Surgeon|Assistant|Provider|"
-            r"Referred\sby|Physician|Next\sof\skin|Emergency\scontact|Guardian|PCP|cc|Signed|Dictated\sby|"
-            rf"Interpreter)\s?(?::|\sis\b)\s?(?:Dr\.?\s)?({_UPPER}|{_COMMA}|{_NAMES})"
+            r"\b(?:NAME|Name|RE|Attending|Surgeon|Assistant|Provider|Referred\sby|Physician|Next\sof\skin|"
+            r"Emergency\scontact|Guardian|PCP|cc|Signed|Dictated\sby|Interpreter|Patient\sname)"
+            rf"\s?(?::|\sis\b)\s?(?:Dr\.?\s)?({_UPPER}|{_COMMA}|{_NAMES})"
         ),
+        "after a label",
+    ),
+    (
+        # In a dialogue "Patient: Okay" names nobody; two words or "surname, given name" do.
+        re.compile(rf"\b(?:Patient|PATIENT|Pt|Re)\s?:\s?({_UPPER}|{_COMMA}|{_TWO})"),
         "after a label",
     ),
     (
@@ -659,15 +670,31 @@ _NAME_CUES = [
     ),
     (
         re.compile(
-            r"\b(?:(?:mother|father|sister|brother|son|daughter|husband|wife|partner|neighbou?r|landlord|care-?giver|"
-            r"[Ss]poke\swith|[Ss]igned\sby|[Cc]aller|[Ss]een\sby|[Rr]eferred\sby|goes\sby|[Tt]hank\syou|"
-            r"[Ss]incerely|[Rr]egards),?|(?:Sister|Daughter|Mother|Father|Wife|Husband|Son|Brother|Landlord),)"
-            rf"\s({_NAMES})"
+            rf"\b(?:[Ss]poke\swith|[Ss]igned\sby|[Cc]aller|[Ss]een\sby|[Rr]eferred\sby|goes\sby|"
+            rf"[Tt]hank\syou,|[Ss]incerely,|[Rr]egards,)\s({_NAMES})"
         ),
         "after a role",
     ),
+    (re.compile(rf"\b(?i:{_KIN}),\s({_NAMES})(?=,|\.|\s-|\)|$)"), "after a relation"),
+    (
+        re.compile(rf"\b(?i:his|her|my|their|the\spatient['’]s)\s(?i:{_KIN})\s({_TWO})"),
+        "after a relation",
+    ),
+    (re.compile(rf"^\W*(?i:{_KIN})\s({_NAMES})"), "after a relation"),
     (re.compile(rf"[Pp]atient['’]s\sname\sis\s({_NAMES})"), "after a label"),
 ]
+EPONYMS = frozenset(
+    """Addison Alport Alzheimer Apgar Asperger Babinski Barrett Bartholin Becker Behcet Bell Bishop
+    Bowen Bright Brown Buerger Burkitt Charcot Chiari Chvostek Cohn Conn Cooley Crohn Cushing Doppler
+    Down Dressler Duchenne Dupuytren Ebstein Ehlers Danlos Epstein Barr Ewing Fallot Fanconi Foley
+    Fournier Gaucher Gilbert Glasgow Goodpasture Gram Graves Guillain Hashimoto Hodgkin Horner
+    Huntington Jackson Kaposi Kawasaki Kegel Klinefelter Koch Kussmaul Lister Lynch Marfan McBurney
+    Meckel Meniere Mohs Moro Murphy Osler Paget Pap Papanicolaou Parkinson Pasteur Peyronie Pott
+    Raynaud Reiter Rett Reye Romberg Roux Sabin Salk Sjogren Snellen Still Tourette Trendelenburg
+    Turner Virchow Weber Whipple Wilson Wilms""".split()
+)
+"""Names that medicine uses for diseases, signs and tests: found behind Mr or a label, but neither
+behind Dr (who may have lived long ago) nor again elsewhere in a record."""
 
 
 def _names(text: str) -> Iterator[Span]:
@@ -681,6 +708,8 @@ def _names(text: str) -> Iterator[Span]:
                 if word.strip(".,") in _COMMON or word.partition("-")[0] in _COMMON:
                     break
                 kept.append(word)
+            if reason == "after a doctor's title" and kept and kept[-1].strip(".,") in EPONYMS:
+                continue
             if kept and any(len(word) > 1 for word in kept):
                 end = start + len(" ".join(kept))
                 yield Span(start, end - (text[end - 1] in ",;"), "NAME", reason)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from meadowlark.curate.identifiers import Span, find, without_overlap
+from meadowlark.curate.identifiers import EPONYMS, Span, find, without_overlap
 from meadowlark.curate.options import PrivateDataOptions
 from meadowlark.curate.surrogates import Surrogates
 from meadowlark.records import Record, Turn
@@ -86,11 +86,11 @@ def places(record: Record, finder: Finder) -> list[Place]:
         if span.kind == "NAME"
         for word in re.findall(r"[A-Z][a-zà-ÿ'’-]{3,}", fields[name][span.start : span.end])
     }
+    whole = " ".join(fields.values())
+    # A word that also stands in small letters is a word, and an eponym a disease's.
+    names = {n for n in names - EPONYMS if not re.search(rf"\b{re.escape(n.lower())}\b", whole)}
     if names:
-        again = re.compile(
-            rf"\b(?:{'|'.join(sorted(map(re.escape, names)))})\b"
-            r"(?!['’]?s?\s(?:disease|syndrome|sign|palsy|lymphoma|test|score|criteria|cyst|catheter))"
-        )
+        again = re.compile(rf"\b(?:{'|'.join(sorted(map(re.escape, names)))})\b")
         for name, text in fields.items():
             more = [Span(*m.span(), "NAME", "named before") for m in again.finditer(text)]
             found[name] = without_overlap([*found.get(name, []), *more])

@@ -11,7 +11,7 @@ import unicodedata
 from meadowlark.curate.options import RepairOptions
 from meadowlark.records import Record, Turn
 
-_ROUNDS = 4  # a text can have been decoded wrongly, or escaped, more than once
+_ALL = RepairOptions()
 
 # What UTF-8 of two to four bytes looks like when read as Windows-1252 (with its five unassigned
 # bytes as the control characters of Latin-1).
@@ -38,21 +38,21 @@ _LINE_TAIL = re.compile(r"[ \t]+(?=\n|$)")
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 
-def repaired(text: str, options: RepairOptions = RepairOptions()) -> str:
+def repaired(text: str, options: RepairOptions = _ALL) -> str:
     """The text put right as the options say."""
+    # One repair may uncover another: text was escaped twice, or a hidden sign stood in between.
+    # Every one of them shortens the text or leaves fewer characters to mend, so this ends.
+    while (made := _once(text, options)) != text:
+        text = made
+    return text
+
+
+def _once(text: str, options: RepairOptions) -> str:
     if options.entities and "&" in text:
-        for _ in range(_ROUNDS):
-            read = _ENTITY.sub(_read_entity, text)
-            if read == text:
-                break
-            text = read
+        text = _ENTITY.sub(_read_entity, text)
     if not text.isascii():
         if options.mojibake:
-            for _ in range(_ROUNDS):
-                read = _MOJIBAKE.sub(_read_again, text)
-                if read == text:
-                    break
-                text = read
+            text = _MOJIBAKE.sub(_read_again, text)
         text = unicodedata.normalize("NFC", text)
     if options.spaces:
         text = _LINE_END.sub("\n", text)
@@ -61,7 +61,8 @@ def repaired(text: str, options: RepairOptions = RepairOptions()) -> str:
         text = _LINE_TAIL.sub("", text)
         text = _INNER_SPACES.sub(" ", text)
         text = _BLANK_LINES.sub("\n\n", text).strip("\n")
-        text = unicodedata.normalize("NFC", text.strip(" \t") if "\n" not in text else text)
+        if "\n" not in text:
+            text = text.strip(" \t")
     return text
 
 

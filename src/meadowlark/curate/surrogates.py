@@ -181,7 +181,7 @@ def shifted(text: str, reason: str, days: int) -> str:
             made.append(
                 _number(word, moved.month, padded)
                 if word.isdigit()
-                else _named(word, _MONTHS[moved.month - 1])
+                else _named(word, _MONTHS[moved.month - 1], short="-" in date)
             )
         elif role == "year":
             made.append(f"{moved.year:04d}" if len(word) == 4 else f"{moved.year % 100:02d}")
@@ -257,8 +257,11 @@ def _ordinal(day: int) -> str:
     return "th" if 10 <= day % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
 
 
-def _named(word: str, name: str) -> str:
-    """A name as long as the word is: in full, or its first three letters; in the word's case."""
-    full = word.capitalize() in (*_MONTHS, *_WEEKDAYS)
-    made = name if full and len(word) > 3 or full and word.capitalize() == "May" else name[:3]
+def _named(word: str, name: str, short: bool = False) -> str:
+    """A name as long as the word is, in full or its first three letters, in the word's case.
+
+    "May" is both: it is short where ``short`` says that dates in this form are.
+    """
+    full = word.capitalize() in (*_MONTHS, *_WEEKDAYS) and not (len(word) == 3 and short)
+    made = name if full else name[:3]
     return made.upper() if word.isupper() else made
