@@ -73,7 +73,9 @@ def test_an_exam_vignettes_age_and_a_town_count_only_beside_something_else(
 
 
 def test_a_name_announced_once_is_found_wherever_it_stands() -> None:
-    record = Record("Summarise", "Patient name: Ada Quillfeather. Quillfeather has gout.", "Quillfeather")
+    record = Record(
+        "Summarise", "Patient name: Ada Quillfeather. Quillfeather has gout.", "Quillfeather"
+    )
     found = places(record, find)
     assert [(p.field, p.text) for p in found] == [
         ("input", "Ada Quillfeather"),
@@ -152,9 +154,7 @@ def test_a_moved_date_is_written_as_the_one_before(
     st.integers(-364, 364),
     st.sampled_from(["%Y-%m-%d", "%m/%d/%Y", "%d %B %Y", "%B %d, %Y", "%d-%b-%Y"]),
 )
-def test_moving_a_date_is_what_the_calendar_says(
-    date: datetime.date, days: int, form: str
-) -> None:
+def test_moving_a_date_is_what_the_calendar_says(date: datetime.date, days: int, form: str) -> None:
     (span,) = find(f"Seen on {date.strftime(form)}.")
     text = date.strftime(form)
     moved = shifted(text, span.reason, days)
@@ -183,9 +183,7 @@ def _notes(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("phi", ["flag", "redact", "drop"])
-def test_spans_are_kept_apart_and_only_their_owner_may_read_them(
-    phi: str, tmp_path: Path
-) -> None:
+def test_spans_are_kept_apart_and_only_their_owner_may_read_them(phi: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     clean(_notes(tmp_path), out, options=read_rules(None, (), phi))
     file = out / PRIVATE_FILE
@@ -204,16 +202,19 @@ def test_spans_are_kept_apart_and_only_their_owner_may_read_them(
         assert [row["reason"] for row in rejected] == ["private data"]
         assert rejected[0]["detail"] == "3 DATE, 2 MRN, 3 NAME, 1 PHONE"
     if phi != "flag":
-        everything = b"".join(
-            p.read_bytes() for p in out.iterdir() if p.name not in (PRIVATE_FILE,)
-        ) + json.dumps(rejected + [r.input for r in kept]).encode()
+        everything = (
+            b"".join(p.read_bytes() for p in out.iterdir() if p.name not in (PRIVATE_FILE,))
+            + json.dumps(rejected + [r.input for r in kept]).encode()
+        )
         assert b"Ekwall" not in everything
         assert b"00482913" not in everything
 
 
 def test_copies_of_a_note_are_duplicates_though_their_surrogates_differ(tmp_path: Path) -> None:
     file = tmp_path / "notes.jsonl"
-    rows = [{"instruction": "Copy", "input": f"{NOTE.input}{end}", "output": "x"} for end in ("", " ")]
+    rows = [
+        {"instruction": "Copy", "input": f"{NOTE.input}{end}", "output": "x"} for end in ("", " ")
+    ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     run = clean(file, tmp_path / "out", options=read_rules(None, (), "redact"))
     assert run.manifest.rows["rejected"] == {"exact duplicate": 1}

@@ -25,8 +25,14 @@ BAD = [
     ("empty", Record("", "", "An answer.")),
     ("empty", Record("What is gout?", "", " \n")),
     ("empty", Record("What is gout?", "", "...")),
-    ("echo of the question", Record("What are the causes of gout?", "", "What are the causes of gout?")),
-    ("echo of the question", Record("Answer.", "What causes acute gout?", "What causes acute gout? Well.")),
+    (
+        "echo of the question",
+        Record("What are the causes of gout?", "", "What are the causes of gout?"),
+    ),
+    (
+        "echo of the question",
+        Record("Answer.", "What causes acute gout?", "What causes acute gout? Well."),
+    ),
     ("refusal", Record("q", "", "I'm sorry, but I can't provide medical advice.")),
     ("refusal", Record("q", "", "As an AI language model, I cannot diagnose your condition.")),
     ("refusal", Record("q", "", "Unfortunately, I am unable to answer this question.")),
@@ -36,7 +42,10 @@ BAD = [
     ("truncated sentence", Record("q", "", "Rest well. It is important to consult with")),
     ("truncated sentence", Record("q", "", "Take it with food, water,")),
     ("wrong language", Record("q", "", GERMAN)),
-    ("wrong language", Record("q", "", "患者は肺炎のために入院し、抗生物質による治療を受けています。")),
+    (
+        "wrong language",
+        Record("q", "", "患者は肺炎のために入院し、抗生物質による治療を受けています。"),
+    ),
     ("length outlier", Record("q", "", "word " * 2001)),
     ("broken multiple choice", Record(QUESTION.replace("B.", "D."), "", "A")),
     ("broken multiple choice", Record(QUESTION.replace("Ibuprofen", "aspirin"), "", "A")),
@@ -47,17 +56,27 @@ GOOD = [
     Record("What is gout?", "", "A form of arthritis."),
     Record("Is it viral?", "", "Yes"),
     Record("Dose?", "", "5 mg"),
-    Record("What is gout?", "", "What is gout? It is a form of arthritis caused by urate crystals."),
+    Record(
+        "What is gout?", "", "What is gout? It is a form of arthritis caused by urate crystals."
+    ),
     Record("q", "", "I'm sorry to hear that you are in pain. You may have gout."),
     Record("q", "", "I cannot stress enough that you should see a doctor today."),
-    Record("q", "", "As an AI language model I can give general information. " + "Gout is common. " * 30),
+    Record(
+        "q",
+        "",
+        "As an AI language model I can give general information. " + "Gout is common. " * 30,
+    ),
     Record("q", "", "Do not click the joint; the pop is harmless. See your doctor if it hurts."),
     Record("q", "", "Symptoms:\n- fever\n- cough\n- shortness of breath"),
     Record("q", "", "What is the rash caused by"),
     Record("q", "", "The organism is group A. It is best treated with vitamin A"),
     Record("q", "", "Le chaud, du froid"),
-    Record("q", "", "Status post CABG, EF 35 %, NYHA II, ASA 81 mg, metoprolol 25 mg, lisinopril 10 mg, "
-           "atorvastatin 40 mg, A1c 7.1 %, Cr 1.2, K 4.1, BP 128/74, HR 66, afebrile, lungs clear"),
+    Record(
+        "q",
+        "",
+        "Status post CABG, EF 35 %, NYHA II, ASA 81 mg, metoprolol 25 mg, lisinopril 10 mg, "
+        "atorvastatin 40 mg, A1c 7.1 %, Cr 1.2, K 4.1, BP 128/74, HR 66, afebrile, lungs clear",
+    ),
     Record(QUESTION, "", "B"),
     Record(QUESTION, "", "Both A and B inhibit cyclooxygenase."),
     Record("What are hepatitis A and B?\nA. is one, B. the other", "", "Two viruses."),

@@ -13,7 +13,24 @@ from meadowlark.records import Record
 CLINICAL = "≥≤µμ²³⁺⁻½¾°±×÷→↑↓αβγδΔΩ%‰–—’•™®éöçñ™√∞≈≠"
 WORDS = st.one_of(
     st.sampled_from(
-        ["E11.65", "0.5", "5 mg/kg", "1:1000", "m²", "10⁹/L", "≥ 3", "<5", "37.5 °C", "T½", "µg", "K⁺", "A&E", "q4h", "120/80", "(a)"]
+        [
+            "E11.65",
+            "0.5",
+            "5 mg/kg",
+            "1:1000",
+            "m²",
+            "10⁹/L",
+            "≥ 3",
+            "<5",
+            "37.5 °C",
+            "T½",
+            "µg",
+            "K⁺",
+            "A&E",
+            "q4h",
+            "120/80",
+            "(a)",
+        ]
     ),
     st.text(st.sampled_from(CLINICAL + "abcXYZ019.,;:/-()<>&+="), min_size=1, max_size=6),
 )

@@ -54,6 +54,22 @@ def near_duplicates(
     marks texts that are not looked at at all. The first of a group stays: a text is compared with
     those kept before it. The lowest index where similarities tie.
     """
+    return _search(runs, offsets, _previous(keys), threshold, out, out.copy())
+
+
+def linked(
+    runs: NDArray[np.uint32],
+    offsets: NDArray[np.int64],
+    keys: NDArray[np.uint64],
+    threshold: float,
+) -> NDArray[np.int64]:
+    """For each text the first text of its group: texts hang together by pairs at least
+    ``threshold`` alike, as far as MinHash proposes them. Shapes as in :func:`near_duplicates`."""
+    return _link(runs, offsets, _previous(keys), threshold)
+
+
+def _previous(keys: NDArray[np.uint64]) -> NDArray[np.int32]:
+    """(bands, n): the text before this one with the same key in a band, or -1."""
     n, bands = keys.shape
     previous = np.full((bands, n), -1, np.int32)
     for band in range(bands):
@@ -61,8 +77,7 @@ def near_duplicates(
         order = np.argsort(column, kind="stable").astype(np.int32)
         same = column[order[1:]] == column[order[:-1]]
         previous[band][order[1:][same]] = order[:-1][same]
-    dropped = out.copy()
-    return _search(runs, offsets, previous, threshold, out, dropped)  # type: ignore[no-any-return]
+    return previous
 
 
 @kernel
@@ -177,6 +192,40 @@ def _search(
             nearest[i] = best
             score[i] = best_score
     return nearest, score
+
+
+@kernel
+def _link(
+    runs: NDArray[np.uint32],
+    offsets: NDArray[np.int64],
+    previous: NDArray[np.int32],
+    threshold: float,
+) -> NDArray[np.int64]:
+    n = len(offsets) - 1
+    first = np.arange(n)
+    for i in range(n):
+        size = offsets[i + 1] - offsets[i]
+        for band in range(len(previous)):
+            j = np.int64(previous[band, i])
+            while j >= 0 and size > 0:
+                a, b = _root(first, i), _root(first, j)
+                other = offsets[j + 1] - offsets[j]
+                if a != b and min(size, other) >= threshold * max(size, other):
+                    common = _common(runs, offsets[i], offsets[i + 1], offsets[j], offsets[j + 1])
+                    if common / (size + other - common) >= threshold:
+                        first[max(a, b)] = min(a, b)
+                j = np.int64(previous[band, j])
+    for i in range(n):
+        first[i] = _root(first, i)
+    return first
+
+
+@kernel
+def _root(first: NDArray[np.int64], i: int) -> int:
+    while first[i] != i:
+        first[i] = first[first[i]]
+        i = first[i]
+    return i
 
 
 @kernel
