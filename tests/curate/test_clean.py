@@ -103,7 +103,9 @@ def test_rules_come_from_a_file_and_single_settings(tmp_path: Path) -> None:
 
 def test_the_verb_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = rows_file(tmp_path, ROWS)
-    assert command(["clean", str(file), "--out", str(tmp_path / "out"), "--against", "demo_exam"]) == 0
+    assert (
+        command(["clean", str(file), "--out", str(tmp_path / "out"), "--against", "demo_exam"]) == 0
+    )
     printed = capsys.readouterr().out
     assert "clean: 7 in, 3 kept, 4 rejected" in printed
     assert "demo_exam: 0 of" in printed

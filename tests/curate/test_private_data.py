@@ -1,4 +1,5 @@
-"""Private data: measured on the frozen sentences, and on real exam questions; surrogates and dates."""
+"""Private data: measured on the frozen sentences, and on real exam questions; surrogates and
+dates."""
 
 import datetime
 import json

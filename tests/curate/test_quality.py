@@ -10,8 +10,8 @@ from meadowlark.records import Record
 
 DEFAULTS = CleanOptions()
 GERMAN = (
-    "Der Patient ist mit einer Entzündung der Lunge auf die Station gekommen und wird nicht mit dem "
-    "Antibiotikum behandelt, das er bei der letzten Aufnahme bekommen hat."
+    "Der Patient ist mit einer Entzündung der Lunge auf die Station gekommen und wird nicht mit "
+    "dem Antibiotikum behandelt, das er bei der letzten Aufnahme bekommen hat."
 )
 QUESTION = "Which drug?\nA. Aspirin\nB. Ibuprofen\nC. Paracetamol"
 

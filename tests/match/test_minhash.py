@@ -1,4 +1,5 @@
-"""Near-duplicates by MinHash: what goes is as similar as was asked for, and little is overlooked."""
+"""Near-duplicates by MinHash: what goes is as similar as was asked for, and little is
+overlooked."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,5 @@
-"""``meadowlark clean``: quality, private data, exam questions and duplicates, by one table of rules."""
+"""``meadowlark clean``: quality, private data, exam questions and duplicates, by one table of
+rules."""
 
 from __future__ import annotations
 
@@ -82,7 +83,7 @@ def clean(
     summarise(run, out, done_before=run.done_before)
     for task, counts in run.manifest.results.get("contamination", {}).items():
         stdout.print(
-            f"  {task}: {counts['questions_found']:,} of {counts['questions']:,} questions stand in "
-            f"{counts['rows']:,} rows",
+            f"  {task}: {counts['questions_found']:,} of {counts['questions']:,} questions "
+            f"stand in {counts['rows']:,} rows",
             markup=False,
         )

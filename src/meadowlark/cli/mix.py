@@ -45,9 +45,9 @@ def mix(
 
     OUT/rows.parquet holds the training rows, OUT/validation.parquet the others; `train` reads both
     from the folder. Rows whose question or long answer is the same but for case, spaces and
-    punctuation, and near-duplicates, never stand on both sides. Rows without an output and exact duplicates go to
-    rejected.parquet. Weights give the largest mixture in their proportions that uses no row twice.
-    The licences of all rows are combined into one stated obligation.
+    punctuation, and near-duplicates, never stand on both sides. Rows without an output and exact
+    duplicates go to rejected.parquet. Weights give the largest mixture in their proportions that
+    uses no row twice. The licences of all rows are combined into one stated obligation.
 
     \b
     Examples:

@@ -1,4 +1,5 @@
-"""``clean``: rows put right, and what is broken, private, an exam question or a duplicate taken out.
+"""``clean``: rows put right, and what is broken, private, an exam question or a duplicate taken
+out.
 
 Blocks of rows go through the rules of single rows (``examine``) in several processes and are laid
 aside on disk; of each row only what its duplicates are known by is kept, most of that on disk too.

@@ -35,8 +35,8 @@ CONTAMINATION_SCHEMA = pa.schema(
         ("passage", pa.string()),
     ]
 )
-"""Of ``contamination.parquet``: which exam question stands in which row, the share of its words found
-in order, how many of its choices stand there too, and the passage as folded."""
+"""Of ``contamination.parquet``: which exam question stands in which row, the share of its words
+found in order, how many of its choices stand there too, and the passage as folded."""
 
 
 @dataclass

@@ -1,9 +1,9 @@
 """Private data in records: found in every field, then flagged, replaced by surrogates, or dropped.
 
-A record comes in; the record that may be kept, and what was found in it, come out. What was found is
-for a file of its own, away from the data. Patterns find what ``identifiers`` describes; names without
-a cue need Presidio (the extra ``privacy``). Neither is a certificate of anything: read a sample.
-"""
+A record comes in; the record that may be kept, and what was found in it, come out. What was found
+is for a file of its own, away from the data. Patterns find what ``identifiers`` describes; names
+without a cue need Presidio (the extra ``privacy``). Neither is a certificate of anything: read a
+sample."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ SCHEMA = pa.schema(
         ("replacement", pa.string()),
     ]
 )
-"""Of ``private.parquet``: one row for each place; ``start`` and ``end`` count characters of the field
-as it was before anything was replaced."""
+"""Of ``private.parquet``: one row for each place; ``start`` and ``end`` count characters of the
+field as it was before anything was replaced."""
 
 Finder = Callable[[str], list[Span]]
 
@@ -51,7 +51,8 @@ class Place(NamedTuple):
 
 
 def make_finder(options: PrivateDataOptions) -> Finder:
-    """The search that the options ask for. ModuleNotFoundError names Presidio where it is missing."""
+    """The search that the options ask for. ModuleNotFoundError names Presidio where it is
+    missing."""
     kinds = frozenset(options.kinds)
     if options.names != "presidio":
         return lambda text: find(text, kinds)

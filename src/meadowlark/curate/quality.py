@@ -1,9 +1,9 @@
 """The rules by which a row is of no use for training: each says why, or says nothing.
 
 A record comes in; the reason (a fixed phrase that can be counted) and the detail come out, of the
-first rule that objects. Rules are conservative: what is merely plain, short or untidy stays, since a
-rule that drops good medicine costs more than one that keeps a poor row (``docs/curation-review.md``).
-"""
+first rule that objects. Rules are conservative: what is merely plain, short or untidy stays, since
+a rule that drops good medicine costs more than one that keeps a poor row
+(``docs/curation-review.md``)."""
 
 from __future__ import annotations
 
@@ -60,13 +60,17 @@ def _echo(record: Record, options: CleanOptions) -> str | None:
 
 
 _REFUSAL = re.compile(
-    r"^\W*(?:i['’]?m |i am |we['’]?re |we are )?(?:(?:very |really |so )?sorry|apologi[sz]e|unfortunately)?,?\W*"
+    r"^\W*(?:i['’]?m |i am |we['’]?re |we are )?(?:(?:very |really |so )?sorry|apologi[sz]e|"
+    r"unfortunately)?,?\W*"
     r"(?:but |that |however,? )?\W*"
-    r"(?:as an? (?:ai|artificial intelligence|(?:large )?language model|assistant|virtual assistant)\b.{0,80}?)?"
+    r"(?:as an? (?:ai|artificial intelligence|(?:large )?language model|assistant|"
+    r"virtual assistant)\b.{0,80}?)?"
     r"(?:i|we)(?:['’]m| am|['’]re| are)? "
-    r"(?:cannot|can['’]t|can not|could not|couldn['’]t|unable to|not able to|won['’]t|will not|do not|don['’]t|am unable)"
+    r"(?:cannot|can['’]t|can not|could not|couldn['’]t|unable to|not able to|won['’]t|will not|"
+    r"do not|don['’]t|am unable)"
     r"(?: be able to)? "
-    r"(?:provide|offer|give|answer|assist|help|fulfil|fulfill|comply|complete|diagnose|generate|respond|"
+    r"(?:provide|offer|give|answer|assist|help|fulfil|fulfill|comply|complete|diagnose|generate|"
+    r"respond|"
     r"discuss|have (?:enough|the|any|access)|accurately|make)\b",
     re.I | re.S,
 )
@@ -87,10 +91,13 @@ _BOILERPLATE = re.compile(
     r"all rights reserved|©|\(c\) (?:19|20)\d\d|copyright (?:19|20)|click (?:here|on the|the link)|"
     r"(?:terms of (?:use|service)|privacy policy|cookie policy)|(?:accept|uses?) cookies|"
     r"subscribe to (?:our|the)|sign up for (?:our|the)|(?:back to|return to) (?:top|the top)|"
-    r"^\s*(?:related (?:topics|articles|links)|read more|learn more|see also|share this|print this page|"
+    r"^\s*(?:related (?:topics|articles|links)|read more|learn more|see also|share this|"
+    r"print this page|"
     r"table of contents|advertisement|references|external links|sources?)\s*:?\s*$|"
-    r"javascript (?:is )?(?:disabled|required)|enable javascript|page (?:last )?(?:updated|reviewed)|"
-    r"^\s*last (?:updated|reviewed|modified)\b|for more information,? (?:visit|see|go to) (?:www|http)|"
+    r"javascript (?:is )?(?:disabled|required)|enable javascript|page (?:last )?(?:updated|"
+    r"reviewed)|"
+    r"^\s*last (?:updated|reviewed|modified)\b|for more information,? (?:visit|see|go to) (?:www|"
+    r"http)|"
     r"lorem ipsum|^\s*https?://\S+\s*$",
     re.I,
 )
@@ -113,15 +120,17 @@ def _boilerplate(record: Record, options: CleanOptions) -> str | None:
 
 
 _BOILERPLATE_HINT = re.compile(
-    r"©|\(c\)|reserved|copyright|click|terms of|policy|cookie|subscribe|sign up|to top|the top|related|more|"
+    r"©|\(c\)|reserved|copyright|click|terms of|policy|cookie|subscribe|sign up|to top|the top|"
+    r"related|more|"
     r"see also|this|table of|advert|reference|links|source|javascript|updated|reviewed|modified|"
     r"information|lorem|http",
     re.I,
 )
 _CANNOT_END = frozenset(
-    """a an the and or but nor of with from into than that which whose when while because although if
-    as to at between among during including such is are was were has have had be been being can could
-    should would may might must will this these those their its his her your our my by for very""".split()
+    """a an the and or but nor of with from into than that which whose when while because although
+    if as to at between among during including such is are was were has have had be been being can
+    could should would may might must will this these those their its his her your our my by for
+    very""".split()
 )
 _MAY_END = frozenset(
     "to by for at of with from is are was were be this that these in on if as may can".split()
@@ -148,28 +157,18 @@ def _truncated(record: Record, options: CleanOptions) -> str | None:
 
 
 _COMMON: dict[str, frozenset[str]] = {
-    "en": frozenset(
-        "the of and to in is a that for it with as are on be by this or may have not can you from at".split()
-    ),
-    "de": frozenset(
-        "der die und das ist nicht ein eine mit den von zu auf für sich im dem werden bei oder auch sie".split()
-    ),
-    "fr": frozenset(
-        "le la les des et est une un du dans que pour qui pas sur avec au par ce sont ou plus vous".split()
-    ),
-    "es": frozenset(
-        "el la los las de y que en un una por con para es se del no su al como más o lo".split()
-    ),
-    "it": frozenset(
-        "il la di che e un una per non con del le i si è in della da dei sono nel anche".split()
-    ),
-    "pt": frozenset(
-        "o a os as de e que em um uma para com não é do da por se no na mais ou ao".split()
-    ),
-    "nl": frozenset(
-        "de het een en van is dat in niet te op met voor zijn aan er om ook als bij of door".split()
-    ),
+    name: frozenset(words.split())
+    for name, words in {
+        "en": "the of and to in is a that for it with as are on be by this or may have not can you",
+        "de": "der die und das ist nicht ein eine mit den von zu auf für sich im dem werden bei",
+        "fr": "le la les des et est une un du dans que pour qui pas sur avec au par ce sont ou",
+        "es": "el la los las de y que en un una por con para es se del no su al como más",
+        "it": "il la di che e un una per non con del le i si è in della da dei sono nel",
+        "pt": "o a os as de e que em um uma para com não é do da por se no na mais",
+        "nl": "de het een en van is dat in niet te op met voor zijn aan er om ook als bij",
+    }.items()
 }
+"""The commonest words of each language that can be kept."""
 _LATIN = re.compile(r"[A-Za-zÀ-ɏ]")
 
 
@@ -189,7 +188,7 @@ def _language(record: Record, options: CleanOptions) -> str | None:
     kept = max(shares[name] for name in options.language.keep)
     best = max(shares, key=lambda name: shares[name])
     if best not in options.language.keep and shares[best] >= 0.15 and shares[best] > 2 * kept:
-        return f"{best}: {shares[best]:.0%} of its words are common there, {kept:.0%} in {'/'.join(options.language.keep)}"
+        return f"{best}: {shares[best]:.0%} of the words are its commonest, {kept:.0%} of the kept"
     return None
 
 
@@ -216,7 +215,8 @@ def _words(text: str) -> int:
 
 _CHOICE_LINE = re.compile(r"^[ \t]*\(?([A-J])[).:][ \t]*(.*?)[ \t]*$", re.M)
 _NAMED = re.compile(
-    r"^\W*(?:the )?(?:correct |right |best )?(?:answer|option|choice)(?: is)?\s*:?\s*\(?([A-J])\b[).:,]?|^\W*\(?([A-J])(?:[).:]|\s*$)",
+    r"^\W*(?:the )?(?:correct |right |best )?(?:answer|option|"
+    r"choice)(?: is)?\s*:?\s*\(?([A-J])\b[).:,]?|^\W*\(?([A-J])(?:[).:]|\s*$)",
     re.I,
 )
 

@@ -1,6 +1,6 @@
-"""Unicode and white space put right, with nothing lost that a clinician reads: ≥, µ, m², ½, °C, doses
-and codes stay as they are. Text comes in and text comes out; doing it twice changes nothing more.
-"""
+"""Unicode and white space put right, with nothing lost that a clinician reads: ≥, µ, m², ½, °C,
+doses and codes stay as they are. Text comes in and text comes out; doing it twice changes nothing
+more."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from meadowlark.records import Record, Turn
 
 _ALL = RepairOptions()
 
-# What UTF-8 of two to four bytes looks like when read as Windows-1252 (with its five unassigned
-# bytes as the control characters of Latin-1).
+# UTF-8 read as Windows-1252 (its five unassigned bytes as the control characters of Latin-1): of
+# Latin-1 and Greek letters (Â, Ã, Î, Ï and one more sign), of punctuation and symbols (â and two),
+# of emoji (ð and three). Other first signs, as in "×–" or "Å²", are more often meant.
 _TAIL = (
     "[\u0080-\u00bf"
     + "".join(
@@ -24,12 +25,11 @@ _TAIL = (
     )
     + "]"
 )
-_MOJIBAKE = re.compile(
-    f"[\u00c2-\u00df]{_TAIL}|[\u00e0-\u00ef]{_TAIL}{{2}}|[\u00f0-\u00f4]{_TAIL}{{3}}"
-)
+_MOJIBAKE = re.compile(f"[ÂÃÎÏ]{_TAIL}|[âï]{_TAIL}{{2}}|ð{_TAIL}{{3}}")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _UNSEEN = re.compile(
-    "[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u0084\u0086-\u009f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\ud800-\udfff\ufffe\uffff]"
+    "[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u0084\u0086-\u009f\u00ad\u200b\u200e\u200f"
+    "\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\ud800-\udfff\ufffe\uffff]"
 )
 _LINE_END = re.compile("\r\n?|[\u0085\u2028\u2029]")
 _ODD_SPACE = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")

@@ -39,7 +39,8 @@ def open_encoder(folder: Path) -> Encode:
 
     def encode(texts: Sequence[str]) -> NDArray[np.float32]:
         vectors = np.asarray(model.encode(list(texts)), np.float32)
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
 
     return encode
 

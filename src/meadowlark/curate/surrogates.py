@@ -1,10 +1,10 @@
-"""Surrogates for identifiers: the same for the same text within a record, dates moved by one offset.
+"""Surrogates for identifiers: the same for the same text within a record, dates moved by one
+offset.
 
-What is put in has the form of what stood there, so that a text still reads as a note. Social security
-numbers begin with 9, telephone numbers are 555-01xx and addresses of the net are those reserved for
-examples, so that none of these is anybody's. All is drawn from a secret: without it nothing leads
-back.
-"""
+What is put in has the form of what stood there, so that a text still reads as a note. Social
+security numbers begin with 9, telephone numbers are 555-01xx and addresses of the net are those
+reserved for examples, so that none of these is anybody's. All is drawn from a secret: without it
+nothing leads back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from collections.abc import Callable
 
 from meadowlark.curate.identifiers import Span
 
-_GIVEN = "Alden Brin Corey Dana Ellis Fern Gale Harley Indra Jules Kit Lane Marlo Noel Oakley Perry".split()
+_GIVEN = (
+    "Alden Brin Corey Dana Ellis Fern Gale Harley Indra Jules Kit Lane Marlo Noel Oakley".split()
+)
 _FAMILY = (
     "Ashdown Birchall Coldwell Dunmore Easterby Farrow Greaves Holloway Ingram Jessop Kirkland "
     "Lockhart Merriden Northway Overton Prescott Quarles Redfern Stanmore Thornby Underhill Vickery"

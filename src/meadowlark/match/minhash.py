@@ -1,17 +1,16 @@
-"""Near-duplicate texts by the Jaccard similarity of their runs of words: MinHash proposes pairs, the
-sets themselves decide. Texts come in as blocks, which may be made by several processes; which rows
-go, with the nearest kept row and the similarity, comes out.
+"""Near-duplicate texts by the Jaccard similarity of their runs of words: MinHash proposes pairs,
+the sets themselves decide. Texts come in as blocks, which may be made by several processes; which
+rows go, with the nearest kept row and the similarity, comes out.
 
-MinHash with banding as Broder (1997) and Leskovec et al. describe: b bands of r minima find a pair of
-similarity s with probability 1 - (1 - s^r)^b. What is found is compared exactly, so no row goes
-without a kept row that is as similar as was asked for. Runs are known by 32-bit hashes: two texts of
-200 runs share one by accident in one pair of 100,000.
-"""
+MinHash with banding as Broder (1997) and Leskovec et al. describe: b bands of r minima find a pair
+of similarity s with probability 1 - (1 - s^r)^b. What is found is compared exactly, so no row goes
+without a kept row that is as similar as was asked for. Runs are known by 32-bit hashes: two texts
+of 200 runs share one by accident in one pair of 100,000."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -221,7 +220,7 @@ def _link(
 
 
 @kernel
-def _root(first: NDArray[np.int64], i: int) -> int:
+def _root(first: NDArray[np.int64], i: Any) -> Any:
     while first[i] != i:
         first[i] = first[first[i]]
         i = first[i]
