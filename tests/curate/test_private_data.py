@@ -63,6 +63,8 @@ def test_the_real_medqa_questions_change_nowhere(real_data: Path) -> None:
         ("A 92-year-old man has a cough.", []),  # how exams open
         ("Pt is a 92-year-old man with a cough.", ["AGE"]),
         ("A 92-year-old man, MRN 448120, has a cough.", ["AGE", "MRN"]),
+        ("Fever up to 101F, aged up to age 90.", []),
+        ("This 101F fell at home.", ["AGE"]),
         ("A trip to St. Louis, Missouri, a month ago.", []),
         ("Seen 3/4/2019 in St. Louis, Missouri.", ["DATE", "PLACE"]),
     ],

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meadowlark.match.minhash import block, near_duplicates
+from meadowlark.match.minhash import Alike, block, near_duplicates, words
 from meadowlark.match.tokens import fold
 
 RUN, BANDS, A_BAND = 3, 24, 5
@@ -43,11 +43,13 @@ def greedy(texts: list[str], threshold: float) -> list[tuple[int, float]]:
     return found
 
 
-words = st.lists(st.sampled_from("ab bc cd de ef fg é ü 日本".split()), max_size=14).map(" ".join)
+texts_of_words = st.lists(st.sampled_from("ab bc cd de ef fg é ü 日本".split()), max_size=14).map(
+    " ".join
+)
 
 
 @settings(deadline=None)  # the first example compiles
-@given(st.lists(words, max_size=12), st.sampled_from([0.5, 0.8, 1.0]))
+@given(st.lists(texts_of_words, max_size=12), st.sampled_from([0.5, 0.8, 1.0]))
 def test_whatever_goes_is_as_similar_to_the_kept_text_it_names(
     texts: list[str], threshold: float
 ) -> None:
@@ -61,7 +63,7 @@ def test_whatever_goes_is_as_similar_to_the_kept_text_it_names(
 
 
 @settings(deadline=None)  # the first example compiles
-@given(st.lists(words, max_size=12))
+@given(st.lists(texts_of_words, max_size=12))
 def test_equal_sets_are_always_found_as_comparing_all_pairs_would(texts: list[str]) -> None:
     nearest, _ = find(texts, 1.0)
     assert nearest.tolist() == [j for j, _ in greedy(texts, 1.0)]
@@ -99,3 +101,22 @@ def test_blocks_give_what_the_whole_gives() -> None:
 
 def test_a_text_without_words_is_nobodys_duplicate() -> None:
     assert find(["", "...", "", "a b", "a b"])[0].tolist() == [-1, -1, -1, -1, 3]
+
+
+def test_one_answer_to_two_questions_is_two_facts() -> None:
+    answer = " This condition is inherited in an autosomal recessive pattern" * 2
+    questions = [
+        "Is X-linked gout inherited?",
+        "Is acral peeling inherited?",
+        "is X-LINKED gout inherited",
+    ]
+    texts = [question + answer for question in questions]
+    sets = block(texts, RUN, BANDS, A_BAND)
+    offsets = np.concatenate([[0], np.cumsum(sets.counts)]).astype(np.int64)
+    values, counts = words(questions)
+    besides = Alike(values, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), 0.8)
+    nothing = np.zeros(3, np.bool_)
+    alone, _ = near_duplicates(sets.runs, offsets, sets.keys, 0.5, nothing)
+    found, _ = near_duplicates(sets.runs, offsets, sets.keys, 0.5, nothing, besides)
+    assert alone.tolist() == [-1, 0, 0]
+    assert found.tolist() == [-1, -1, 0]

@@ -196,6 +196,7 @@ class _Aside:
         self._same: list[NDArray[np.uint64]] = []
         self._ids: list[NDArray[np.bytes_]] = []
         self._counts: list[NDArray[np.int64]] = []
+        self._word_counts: list[NDArray[np.int64]] = []
         self._reasons: Counter[str] = Counter()
         self._kinds: Counter[str] = Counter()
         self._n_private = self._repaired = self._read = 0
@@ -210,6 +211,7 @@ class _Aside:
         )
         self._runs = (self._aside / "runs").open("wb")
         self._keys = (self._aside / "keys").open("wb")
+        self._words = (self._aside / "words").open("wb")
         self._found: pq.ParquetWriter | None = None
         if self._private != "off":
             path = self._aside / PRIVATE_FILE
@@ -227,7 +229,8 @@ class _Aside:
         shutil.rmtree(self._aside, ignore_errors=True)
 
     def _close(self) -> None:
-        for file in (self._rows, self._rejected, self._runs, self._keys, self._found):
+        files = (self._rows, self._rejected, self._runs, self._keys, self._words, self._found)
+        for file in files:
             if file is not None:
                 file.close()
 
@@ -243,7 +246,9 @@ class _Aside:
         self._reject(rejected)
         self._ids.append(np.array(made.kept.column("id").to_pylist(), "S20"))
         self._same.append(made.same)
-        if made.sets is not None:
+        if made.sets is not None and made.questions is not None:
+            self._words.write(made.questions[0].tobytes())
+            self._word_counts.append(made.questions[1])
             self._runs.write(made.sets.runs.tobytes())
             self._keys.write(made.sets.keys.tobytes())
             self._counts.append(made.sets.counts)
@@ -264,6 +269,7 @@ class _Aside:
         self._rows.close()
         self._runs.close()
         self._keys.close()
+        self._words.close()
         n = sum(map(len, self._ids))
         ids = np.concatenate([np.zeros(0, "S20"), *self._ids])
         why = np.zeros(n, np.int8)  # 0 kept, else the number of its kind of duplicate
@@ -297,16 +303,21 @@ class _Aside:
     def _near(
         self, n: int, why: NDArray[np.int8], nearest: NDArray[np.int64], score: NDArray[np.float64]
     ) -> None:
-        counts = np.concatenate(self._counts)
-        offsets = np.zeros(n + 1, np.int64)
-        np.cumsum(counts, out=offsets[1:])
+        offsets, word_offsets = _offsets(self._counts), _offsets(self._word_counts)
         runs = _mapped(self._aside / "runs", np.dtype(np.uint32), (int(offsets[-1]),))
         keys = _mapped(self._aside / "keys", np.dtype(np.uint64), (n, self._options.near.bands))
+        words = _mapped(self._aside / "words", np.dtype(np.uint32), (int(word_offsets[-1]),))
+        near = self._options.near
         found, similar = minhash.near_duplicates(
-            runs, offsets, keys, self._options.near.threshold, why > 0
+            runs,
+            offsets,
+            keys,
+            near.threshold,
+            why > 0,
+            minhash.Alike(words, word_offsets, near.question),
         )
-        near = found >= 0
-        why[near], nearest[near], score[near] = 2, found[near], similar[near]
+        gone = found >= 0
+        why[gone], nearest[gone], score[gone] = 2, found[gone], similar[gone]
 
     def _write(
         self,
@@ -368,6 +379,11 @@ class _Aside:
             }
             for task in sizes
         }
+
+
+def _offsets(counts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Where each text's set begins, and where the last one ends."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(counts))])
 
 
 def _mapped(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:

@@ -50,6 +50,7 @@ class Examined:
     repaired: int
     same: NDArray[np.uint64]  # (kept, 2) what exact duplicates share
     sets: minhash.Block | None
+    questions: tuple[NDArray[np.uint32], NDArray[np.int64]] | None  # words of the questions
 
 
 @dataclass
@@ -95,10 +96,11 @@ class Examiner:
         contamination = self._exam_questions(kept, rejected)
         found = [record for record, _ in kept]
         near = options.near
-        sets = None
+        sets = questions = None
         if near.on:
             texts = [_text(record) for record in found]
             sets = minhash.block(texts, near.run, near.bands, near.hashes_a_band)
+            questions = minhash.words([r.input or r.instruction for r in found])
         same = np.array([same_key(r) for r in found], np.uint64).reshape(-1, 2)
         return Examined(
             to_table([written for _, written in kept], Record),
@@ -108,6 +110,7 @@ class Examiner:
             repaired,
             same,
             sets,
+            questions,
         )
 
     def _without_private_data(

@@ -60,7 +60,7 @@ class BoilerplateOptions(Options):
     ``share`` of the answer's words."""
 
     on: bool = True
-    share: Share = 0.3
+    share: Share = 0.4
 
 
 class TruncatedOptions(Options):
@@ -105,10 +105,13 @@ class ExactOptions(Options):
 class NearOptions(Options):
     """[near]: Jaccard similarity of the sets of ``run`` words in a row, over question and answer,
     at least ``threshold`` with a row kept before. MinHash proposes, the sets decide: ``bands`` of
-    ``hashes_a_band`` find a pair at .8 with probability .9999, at .7 with .988."""
+    ``hashes_a_band`` find a pair at .8 with probability .9999, at .7 with .988. The words of the
+    question (the input, or the instruction where there is none) must be alike by ``question`` too:
+    one answer to "Is X inherited?" and "Is Y inherited?" is two facts."""
 
     on: bool = True
     threshold: Annotated[float, Field(ge=0.5, le=1.0)] = 0.8
+    question: Annotated[float, Field(ge=0.0, le=1.0)] = 0.8
     run: Positive = 3
     bands: Positive = 24
     hashes_a_band: Positive = 5

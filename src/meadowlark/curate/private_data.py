@@ -91,7 +91,10 @@ def places(record: Record, finder: Finder) -> list[Place]:
     # A word that also stands in small letters is a word, and an eponym a disease's.
     names = {n for n in names - EPONYMS if not re.search(rf"\b{re.escape(n.lower())}\b", whole)}
     if names:
-        again = re.compile(rf"\b(?:{'|'.join(sorted(map(re.escape, names)))})\b")
+        again = re.compile(
+            rf"\b(?:{'|'.join(sorted(map(re.escape, names)))})\b"
+            r"(?!['’]?s?\s(?:disease|syndrome|sign|test|score|criteria|lymphoma|palsy|procedure))"
+        )
         for name, text in fields.items():
             more = [Span(*m.span(), "NAME", "named before") for m in again.finditer(text)]
             found[name] = without_overlap([*found.get(name, []), *more])

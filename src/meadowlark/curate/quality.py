@@ -84,6 +84,9 @@ def _refusal(record: Record, options: CleanOptions) -> str | None:
     if len(words) > options.refusal.max_words:
         return None
     found = _REFUSAL.match(record.output) or _MODEL.match(record.output)
+    turn = re.search(r"\b(?:however|nevertheless|that said)\b", record.output, re.I)
+    if found and turn and len(record.output[turn.end() :].split()) >= 15:
+        return None  # it declines, then answers
     return " ".join(found[0].split()[:12]) if found else None
 
 
@@ -98,6 +101,7 @@ _BOILERPLATE = re.compile(
     r"reviewed)|"
     r"^\s*last (?:updated|reviewed|modified)\b|for more information,? (?:visit|see|go to) (?:www|"
     r"http)|"
+    r"here you can (?:list|write)|this section should (?:focus|describe|list|detail)|"
     r"lorem ipsum|^\s*https?://\S+\s*$",
     re.I,
 )
@@ -112,18 +116,21 @@ def _boilerplate(record: Record, options: CleanOptions) -> str | None:
         count = len(line.split())
         words += count
         if _BOILERPLATE.search(line):
-            boilerplate += count
+            boilerplate += min(count, _LONGEST_LINE)
             first = first or line.strip()
     if words and boilerplate >= options.boilerplate.share * words:
         return f"{boilerplate} of {words} words: {' '.join(first.split()[:8])}"
     return None
 
 
+_LONGEST_LINE = 20
+"""So many words of a line count at most: a list without full stops is not boilerplate as a whole
+because it ends with "for more, click here"."""
 _BOILERPLATE_HINT = re.compile(
     r"©|\(c\)|reserved|copyright|click|terms of|policy|cookie|subscribe|sign up|to top|the top|"
     r"related|more|"
     r"see also|this|table of|advert|reference|links|source|javascript|updated|reviewed|modified|"
-    r"information|lorem|http",
+    r"information|lorem|http|here you|section",
     re.I,
 )
 _CANNOT_END = frozenset(

@@ -39,21 +39,40 @@ def block(texts: Sequence[str], run: int, bands: int, hashes_a_band: int) -> Blo
     return Block(runs, counts, keys)
 
 
+def words(texts: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """The set of words of each text: their hashes, ascending within a text, and their numbers."""
+    folded = [fold(text) + b" " for text in texts]
+    ends = np.cumsum([len(text) for text in folded], dtype=np.int64)
+    return _runs(np.frombuffer(b"".join(folded), np.uint8), ends, 1)
+
+
+class Alike(NamedTuple):
+    """What must be alike besides: sets of words (total,), offsets (n + 1,), their similarity."""
+
+    words: NDArray[np.uint32]
+    offsets: NDArray[np.int64]
+    threshold: float
+
+
 def near_duplicates(
     runs: NDArray[np.uint32],
     offsets: NDArray[np.int64],
     keys: NDArray[np.uint64],
     threshold: float,
     out: NDArray[np.bool_],
+    besides: Alike | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """For each text the kept earlier text most like it, if the similarity is at least
     ``threshold``, else -1; and the similarity, else NaN.
 
     ``runs`` (total,), ``offsets`` (n + 1,) and ``keys`` (n, bands) may be memory maps. ``out`` (n,)
     marks texts that are not looked at at all. The first of a group stays: a text is compared with
-    those kept before it. The lowest index where similarities tie.
+    those kept before it. The lowest index where similarities tie. ``besides`` asks for a second
+    similarity (of the questions) which is not reported.
     """
-    return _search(runs, offsets, _previous(keys), threshold, out, out.copy())
+    if besides is None:
+        besides = Alike(np.zeros(0, np.uint32), np.zeros(len(offsets), np.int64), 0.0)
+    return _search(runs, offsets, _previous(keys), threshold, out, out.copy(), *besides)
 
 
 def linked(
@@ -156,6 +175,9 @@ def _search(
     threshold: float,
     out: NDArray[np.bool_],
     dropped: NDArray[np.bool_],
+    words: NDArray[np.uint32],
+    word_offsets: NDArray[np.int64],
+    word_threshold: float,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     n = len(offsets) - 1
     bands = len(previous)
@@ -183,7 +205,11 @@ def _search(
                         )
                         similarity = common / (size + other - common)
                         better = similarity > best_score or (similarity == best_score and j < best)
-                        if similarity >= threshold and better:
+                        if (
+                            similarity >= threshold
+                            and better
+                            and _jaccard(words, word_offsets, i, j) >= word_threshold
+                        ):
                             best, best_score = np.int64(j), similarity
                 j = previous[band, j]
         if best >= 0:
@@ -225,6 +251,16 @@ def _root(first: NDArray[np.int64], i: Any) -> Any:
         first[i] = first[first[i]]
         i = first[i]
     return i
+
+
+@kernel
+def _jaccard(values: NDArray[np.uint32], offsets: NDArray[np.int64], i: int, j: int) -> float:
+    """Similarity of two sets; two empty ones are alike."""
+    both = offsets[i + 1] - offsets[i] + offsets[j + 1] - offsets[j]
+    if both == 0:
+        return 1.0
+    common = _common(values, offsets[i], offsets[i + 1], offsets[j], offsets[j + 1])
+    return float(common / (both - common))
 
 
 @kernel

@@ -101,12 +101,14 @@ _AGES = [
     ),
     re.compile(rf"\b{_NUMBER_WORDS}[\s-]years?[\s-](?:old|of\sage)\b"),
     re.compile(
-        rf"\b(?:[Aa]ged?:?|AGE:?|[Tt]urned|at\sthe\sage\sof)\s({_OLD}(?:\s(?:yrs?|"
+        rf"(?<!to\s)(?<!by\s)(?<!over\s)(?<!after\s)(?<!until\s)\b(?:[Aa]ged?:?|AGE:?|[Tt]urned|at\sthe\sage\sof)\s({_OLD}(?:\s(?:yrs?|"
         rf"years)\b)?)(?![\d.,/%-]*\d|\s?%)(?!\s?(?:(?:to|-)\s?\d|(?:hours|hrs|days|weeks|months|"
         rf"minutes|min|h|d)\b))"
     ),
     re.compile(rf"(?<![\d.,/-])({_OLD}\s?(?:yo|y/o|y\.o\.|yof|yom)\b)"),
-    re.compile(rf"(?<![\w.,/-])({_OLD}[FM])\b(?!\d)"),
+    re.compile(
+        rf"\b(?:[Tt]his|[Tt]he|[Aa]n?|[Pp]t|[Pp]atient|is)\s({_OLD}[FM])\b"
+    ),  # no fever of 101F
     re.compile(
         rf"(?<=[a-z],\s)({_OLD})(?=,\s(?:was|is|has|had|a|an|who|of|from|lives|presented|died)\b)"
     ),

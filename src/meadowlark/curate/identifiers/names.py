@@ -47,7 +47,7 @@ _NAME_CUES = [
         "surname, given name",
     ),
     (
-        re.compile(rf"\b({_NAMES}),\s(?:M\.?D|D\.?O|N\.?P|PA-C|R\.?N|Ph\.?D|MBBS|FRCS)\b"),
+        re.compile(rf"\b({_NAMES}),\s(?:M\.?D|D\.?O|N\.?P|PA-C|R\.?N|Ph\.?D|MBBS|FRCS)\b(?!\s\d)"),
         "before a degree",
     ),
     (
