@@ -11,13 +11,17 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from meadowlark.dataset import Run, open_run, read
+import numpy as np
+import pyarrow as pa
+
+from meadowlark.dataset import Run, open_run, read_batches
 from meadowlark.errors import UserError, unknown
 from meadowlark.match.rouge import Rule, near_duplicates
-from meadowlark.records import Record, Rejected
+from meadowlark.records import SCHEMAS, Record, rejected_table
 
 RULES: dict[str, Rule] = {"kept": "kept", "others": "others"}
 FIELDS = ("instruction", "input", "output")
+BLOCK = 50_000
 REASON = "near-duplicate by ROUGE-L"
 
 
@@ -48,21 +52,32 @@ def filter_records(
     if run.complete:
         return run
     with run:
-        records, rejected = read(data, Record, limit)
-        texts = [getattr(record, field) for record in records]
+        # Rows stay in Arrow's form: as objects a million and a half of them need several GB.
+        tables, rejected = [SCHEMAS[Record].empty_table()], []
+        for table, unusable in read_batches(data, Record, BLOCK, limit):
+            tables.append(table.select(SCHEMAS[Record].names))
+            rejected += unusable
+        rows = pa.concat_tables(tables)
+        texts = rows.column(field).to_pylist()
         same, count = max(Counter(texts).items(), key=lambda t: t[1], default=("", 0))
         if same and 2 * count > len(texts) > 2:
             run.manifest.warnings.append(
                 f"{count:,} of {len(texts):,} rows have the same {field}: compare another --field"
             )
         found = near_duplicates(texts, threshold, RULES[rule], threads)
-        kept = [record for record, keep in zip(records, found.kept, strict=True) if keep]
-        for index in (~found.kept).nonzero()[0]:
-            neighbour = records[found.nearest[index]].id
-            detail = f"{neighbour} scores {found.score[index]:.4f}"
-            rejected.append(Rejected(records[index], REASON, detail))
-        run.manifest.rows["in"] = len(kept) + len(rejected)
+        gone = np.flatnonzero(~found.kept)
+        ids = rows.column("id")
+        neighbours = ids.take(pa.array(found.nearest[gone])).to_pylist()
+        details = [
+            f"{neighbour} scores {score:.4f}"
+            for neighbour, score in zip(neighbours, found.score[gone], strict=True)
+        ]
+        near = rows.take(pa.array(gone))
+        near = near.append_column("reason", pa.array([REASON] * len(gone), pa.string()))
+        near = near.append_column("detail", pa.array(details, pa.string()))
+        kept = rows.filter(pa.array(found.kept))
+        run.manifest.rows["in"] = rows.num_rows + len(rejected)
         run.write(kept, Record)
-        run.reject(rejected, Record)
+        run.reject(pa.concat_tables([rejected_table(rejected, Record), near]), Record)
         run.finish()
     return run
