@@ -38,6 +38,7 @@ def make_tiny_model(
     folder: Path,
     template: str | None = "alpaca",
     *,
+    width: int = 32,
     context: int = 512,
     seed: int = 0,
     **config: Any,
@@ -48,8 +49,8 @@ def make_tiny_model(
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=64,
+            hidden_size=width,
+            intermediate_size=2 * width,
             num_hidden_layers=2,
             num_attention_heads=4,
             num_key_value_heads=2,

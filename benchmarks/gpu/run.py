@@ -46,6 +46,13 @@ PACKAGES = (
     "trl",
     "datasets",
 )
+NOT_RUN: Row = {
+    "why": "no GPU was at hand: the rows below are the same script's on two narrow layers, which "
+    "show that it runs and say nothing of a GPU's speed or memory",
+    "ready": "`make bench-gpu` prepares .bench-gpu here and measures where nvidia-smi is found; "
+    "predictions to hold against it are in benchmarks/gpu/NOTES.md",
+    "has_not_run_on_a_gpu": [mode.name for mode in MODES],
+}
 CARRIED = ("pydantic", "bitsandbytes", "liger_kernel", "trl", "datasets")
 REPORT = """import json, torch
 gpu = torch.cuda.is_available()
@@ -99,7 +106,7 @@ def run_mode(
         command += ["--artefacts", str(options.artefacts)]
         command += ["--small"] if options.small else []
         command += ["--matrix-flops", str(flops)] if flops else []
-        log = options.artefacts / f"log-{mode.name}.txt"
+        log = Path(name) / "log.txt"
         began = time.monotonic()
         failure: Row | None = None
         with log.open("w") as file:
@@ -113,9 +120,11 @@ def run_mode(
                 failure = {"status": "timed out", "reason": f"after {limit_s:.0f} s"}
         took = round(time.monotonic() - began, 1)
         rows = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+        said = log.read_text(errors="replace").strip()
+    with (options.artefacts / "log.txt").open("a") as whole:  # one: few files come back
+        whole.write(f"== {mode.name}, {took} s\n{said}\n")
     if failure is not None:
-        last = log.read_text(errors="replace").strip().splitlines()[-1:]
-        rows.append({"mode": mode.name, **failure, "log": last})
+        rows.append({"mode": mode.name, **failure, "log": said.splitlines()[-1:]})
     return [{**row, "process_s": took} for row in rows]
 
 
@@ -223,15 +232,18 @@ def measure(
     began: float,
 ) -> None:
     """Run the modes in order of priority and write the result after each."""
-    folder = options.out.parent if options.out else Path(os.environ.get("OUT") or RESULTS)
-    out = options.out or folder / "training_gpu.json"
-    options.artefacts = folder
-    folder.mkdir(parents=True, exist_ok=True)
+    back = Path(os.environ["OUT"]) if os.environ.get("OUT") else None
+    out = options.out or (back or RESULTS) / "training_gpu.json"
+    if options.small and out.exists() and json.loads(out.read_text())["ran"]:
+        sys.exit(f"{out} holds a real run, which a small one does not replace; give --out")
+    options.artefacts = options.out.parent if options.out else back or ROOT / "runs" / "bench-gpu"
+    for folder in (out.parent, options.artefacts):
+        folder.mkdir(parents=True, exist_ok=True)
     manifest = options.data / "manifest.json"
     result: Row = {
         **stamp(PACKAGES),
-        "ran": True,
-        "small": options.small,
+        "ran": not options.small,
+        **(NOT_RUN if options.small else {}),
         "device": device,
         "prepared": json.loads(manifest.read_text()) if manifest.exists() else None,
         "wheels": wheels,

@@ -311,6 +311,38 @@ def test_a_lora_folder_loads_on_the_base_it_names(tmp_path: Path, folder: Path) 
     assert named.generate(PROMPTS[:1], Sampling(max_tokens=4))[0].tokens_out > 0
 
 
+@pytest.mark.parametrize("kind", ["int8", "nf4"])
+def test_a_quantised_checkpoint_stays_quantised_and_answers(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A folder that transformers quantised and saved; likelihoods are near the original's."""
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    made = (
+        BitsAndBytesConfig(load_in_8bit=True)
+        if kind == "int8"
+        else BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    )
+    folder = make_tiny_model(tmp_path / "plain", width=64)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, quantization_config=made
+    )
+    model.save_pretrained(tmp_path)
+    open_prompter(str(folder), None).tokenizer.save_pretrained(tmp_path)
+    caplog.clear()
+    loaded = open_local(str(tmp_path))
+    packed = torch.int8 if kind == "int8" else torch.uint8
+    assert loaded.model.model.layers[0].mlp.up_proj.weight.dtype == packed
+    assert loaded.describe()["dtype"] == f"float32, {kind}"
+    found = loaded.loglikelihoods(PROMPTS, CHOICES)
+    near = open_local(str(folder)).loglikelihoods(PROMPTS, CHOICES)
+    for values, expected in zip(found, near, strict=True):
+        assert values == pytest.approx(expected, rel=0.05 if kind == "int8" else 0.4)
+    assert loaded.generate(PROMPTS[:1], Sampling(max_tokens=4))[0].tokens_out > 0
+    assert not caplog.records  # not a line for every layer and pass
+
+
 def test_every_known_checkpoint_has_a_usable_template() -> None:
     for checkpoint in CHECKPOINTS.values():
         assert checkpoint.template in TEMPLATES

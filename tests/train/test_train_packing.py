@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from training_proofs import gradients, packed_equals_transformers_on_single_rows, plain_loss
 
-from meadowlark.errors import UserError
 from meadowlark.records import Record
-from meadowlark.train.attention import NAME, packed_attention, use_packed_attention
+from meadowlark.train.attention import packed_attention
 from meadowlark.train.encode import Encoder, Example
 from meadowlark.train.loss import evaluate, summed_loss
 from meadowlark.train.pack import best_fit, lay_out, plan_steps
@@ -64,29 +64,11 @@ def examples(tokenizer: Any, records: list[Record]) -> list[Example]:
     return Encoder(tokenizer, max_length=512).encode(records)[0]
 
 
-def plain_loss(model: Any, example: Example) -> torch.Tensor:
-    """transformers' own loss on one row by itself, labels masked with -100, summed."""
-    ids = torch.tensor(example.input_ids.tolist())[None]
-    labels = ids.clone()
-    labels[0, : example.first_supervised] = -100
-    return model(input_ids=ids, labels=labels).loss * example.supervised
-
-
-def gradients(model: Any, loss: torch.Tensor) -> list[torch.Tensor]:
-    return list(torch.autograd.grad(loss, list(model.parameters())))
-
-
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 def test_packed_loss_and_gradients_equal_transformers_on_single_rows(
     model: Any, examples: list[Example], implementation: str
 ) -> None:
-    packed = summed_loss(model, lay_out(examples))
-    packed_gradients = gradients(model, packed)
-    model.set_attn_implementation(implementation)
-    single = sum((plain_loss(model, e) for e in examples), torch.zeros(()))
-    single_gradients = gradients(model, single)
-    torch.testing.assert_close(packed, single, rtol=1e-5, atol=1e-4)
-    torch.testing.assert_close(packed_gradients, single_gradients, rtol=1e-3, atol=2e-4)
+    packed_equals_transformers_on_single_rows(model, examples, implementation)
 
 
 def relative(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> float:
@@ -189,25 +171,6 @@ def test_gradient_checkpointing_changes_no_gradient(model: Any, examples: list[E
     kept = gradients(model, summed_loss(model, batch))
     _recompute_activations(model)
     torch.testing.assert_close(gradients(model, summed_loss(model, batch)), kept)
-
-
-def test_models_whose_attention_is_another_are_refused() -> None:
-    from transformers import MistralConfig, MistralForCausalLM
-
-    config = MistralConfig(
-        vocab_size=300,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        sliding_window=64,
-    )
-    mistral = MistralForCausalLM(config)
-    with pytest.raises(UserError, match="sliding window of 64"):
-        use_packed_attention(mistral, 128)
-    use_packed_attention(mistral, 64)
-    assert mistral.config._attn_implementation == NAME
 
 
 settings.register_profile("train", deadline=None)

@@ -12,8 +12,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from training_proofs import (
+    SCRATCH,
+    eight_passes_of_a_row_equal_one_of_eight_rows,
+    options,
+    trains_as_a_loop_written_by_hand,
+)
 
-from meadowlark.config import load, parse
+from meadowlark.config import load
 from meadowlark.dataset import read_manifest
 from meadowlark.errors import FolderDiffers, MeadowlarkError, Stopped, UserError
 from meadowlark.records import Record
@@ -22,24 +28,8 @@ from meadowlark.train.encode import Encoder
 from meadowlark.train.loss import Evaluation, evaluate
 from meadowlark.train.model import load_model, save_checkpoint
 from meadowlark.train.options import TrainOptions
-from meadowlark.train.pack import plan_steps
 from meadowlark.train.run import train
 from meadowlark.train.tokenizer import load_tokenizer
-
-SCRATCH = {"width": 32, "layers": 2, "heads": 2, "vocabulary": 420, "context": 512}
-
-
-def options(rows: Path, **sections: Any) -> TrainOptions:
-    """A small run over ``rows``: 3 epochs of 5 steps, a checkpoint every 4 steps."""
-    values: dict[str, Any] = {
-        "model": {"from_scratch": SCRATCH},
-        "data": {"path": str(rows), "template": "alpaca"},
-        "optimiser": {"learning_rate": 3e-3, "batch_rows": 4, "epochs": 3},
-        "run": {"save_every_steps": 4},
-    }
-    for name, section in sections.items():
-        values[name] = section if name in ("model", "lora") else {**values[name], **section}
-    return parse(values, TrainOptions, "test")
 
 
 @pytest.fixture
@@ -101,43 +91,7 @@ def test_the_initial_model_is_the_evaluated_one(base: Path, records: list[Record
 def test_the_trainer_equals_a_loop_written_by_hand(
     mixed: Path, tmp_path: Path, records: list[Record]
 ) -> None:
-    """Row by row with transformers' own loss, AdamW, clipping and a cosine by its formula."""
-    import math
-
-    out = tmp_path / "out"
-    optimiser = {"weight_decay": 0.1, "warmup": 2, "max_steps": 8, "max_grad_norm": 0.5}
-    train(options(mixed, optimiser=optimiser, run={"tokens_per_forward": 512}), out)
-    model, tokenizer = load_model(out / "initial", "float32"), load_tokenizer(out, None)
-    model.train()
-    examples, _ = Encoder(tokenizer, max_length=512).encode(records[:20])
-    lengths = [len(example.input_ids) for example in examples]
-    decayed = [p for p in model.parameters() if p.dim() > 1]
-    norms = [p for p in model.parameters() if p.dim() == 1]
-    adam = torch.optim.AdamW(
-        [{"params": decayed}, {"params": norms, "weight_decay": 0.0}], lr=3e-3, weight_decay=0.1
-    )
-    for number, step in enumerate(
-        plan_steps(lengths, seed=42, epochs=3, batch_rows=4, max_steps=8)
-    ):
-        rate = number / 2 if number < 2 else 0.5 * (1 + math.cos(math.pi * (number - 2) / 6))
-        for group in adam.param_groups:
-            group["lr"] = 3e-3 * rate
-        supervised = sum(examples[row].supervised for row in step.rows)
-        for row in step.rows:
-            ids = torch.tensor(examples[row].input_ids.tolist())[None]
-            labels = ids.clone()
-            labels[0, : examples[row].first_supervised] = -100
-            loss = model(input_ids=ids, labels=labels).loss
-            (loss * examples[row].supervised / supervised).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
-        adam.step()
-        adam.zero_grad()
-    ours = load_file(out / "model.safetensors")
-    start = load_file(out / "initial" / "model.safetensors")
-    for name, weights in model.state_dict().items():
-        if name in ours:
-            torch.testing.assert_close(ours[name], weights, rtol=0, atol=2e-4)
-            assert (ours[name] - start[name]).abs().max() > 5e-3
+    trains_as_a_loop_written_by_hand(mixed, records, tmp_path / "out")
 
 
 @pytest.mark.parametrize("change", [{"packing": False}, {"tokens_per_forward": 512}])
@@ -202,26 +156,7 @@ def _after_the_first(stopped: Any) -> Any:
 def test_eight_passes_of_a_row_make_the_step_of_one_pass_of_eight_rows(
     mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Accumulation 8 x 1 and 1 x 8: one loss, one gradient, to a millionth in float32."""
-    from meadowlark.train.trainer import PackedTrainer
-
-    found = []
-    step = PackedTrainer.training_step
-
-    def watched(self: Any, model: Any, inputs: Any, *more: Any) -> torch.Tensor:
-        loss = step(self, model, inputs, *more)
-        gradient = torch.cat([p.grad.flatten() for p in model.parameters()]).double()
-        found.append((len(self.passes(inputs.rows)), float(loss), gradient))
-        return loss
-
-    monkeypatch.setattr(PackedTrainer, "training_step", watched)
-    told = {"batch_rows": 8, "max_steps": 1}
-    for number, packing in enumerate((False, True)):
-        train(options(mixed, optimiser=told, run={"packing": packing}), tmp_path / str(number))
-    (eight, first, apart), (one, second, together) = found
-    assert (eight, one) == (8, 1)
-    assert first == pytest.approx(second, rel=1e-6)
-    assert float((apart - together).norm() / together.norm()) < 1e-6
+    eight_passes_of_a_row_equal_one_of_eight_rows(mixed, tmp_path, monkeypatch)
 
 
 def test_samples_show_the_model_as_it_learns_and_change_no_weight(

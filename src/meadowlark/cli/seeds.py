@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from meadowlark.cli.options import Limit, stdout
-from meadowlark.cli.show import printable
 from meadowlark.errors import UserError
+from meadowlark.terminal import printable
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from meadowlark.cli.options import Seed, stdout
+from meadowlark.terminal import printable
 
 if TYPE_CHECKING:
     from meadowlark.records import Record
@@ -84,24 +84,3 @@ def _print(row: Record, reason: str | None) -> None:
         if text:
             stdout.print(f"{name}:", style="bold cyan")
             stdout.print(printable(text), markup=False)
-
-
-def printable(text: str) -> str:
-    """Text with what could command a terminal or turn its letters around made visible.
-
-    Control characters but line feed and tab, and the bidirectional overrides, become \\x1b and the
-    like; letters, symbols and emoji stay.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char in "\n\t" or not _commands(char) else ascii(char)[1:-1] for char in text
-    )
-
-
-def _commands(char: str) -> bool:
-    return (
-        unicodedata.category(char) in ("Cc", "Cs")
-        or char in "\u202a\u202b\u202c\u202d\u202e"
-        or ("\u2066" <= char <= "\u2069")
-    )

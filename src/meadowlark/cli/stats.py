@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from meadowlark.cli.options import Force, Limit, stdout, summarise
-from meadowlark.cli.show import printable
+from meadowlark.terminal import printable
 
 if TYPE_CHECKING:
     from rich.table import Table

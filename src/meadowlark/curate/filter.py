@@ -8,8 +8,9 @@ nature and need another treatment.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -58,9 +59,9 @@ def filter_records(
             tables.append(table.select(SCHEMAS[Record].names))
             rejected += unusable
         rows = pa.concat_tables(tables)
-        texts = rows.column(field).to_pylist()
-        same, count = max(Counter(texts).items(), key=lambda t: t[1], default=("", 0))
-        if same and 2 * count > len(texts) > 2:
+        texts = _Texts(rows.column(field))
+        same, count = _majority(texts)
+        if same and len(texts) > 2:
             run.manifest.warnings.append(
                 f"{count:,} of {len(texts):,} rows have the same {field}: compare another --field"
             )
@@ -81,3 +82,36 @@ def filter_records(
         run.reject(pa.concat_tables([rejected_table(rejected, Record), near]), Record)
         run.finish()
     return run
+
+
+class _Texts(Sequence[str]):
+    """A column as a sequence of which only the part at work exists as Python's strings."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        self._column = column
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    def __getitem__(self, place: Any) -> Any:
+        found = self._column[place]
+        return found.to_pylist() if isinstance(place, slice) else found.as_py()
+
+    def batches(self) -> Iterator[list[str]]:
+        for at in range(0, len(self), BLOCK):
+            yield self[at : at + BLOCK]
+
+
+def _majority(texts: _Texts) -> tuple[str, int]:
+    """The text that more than half of all are, and how many; empty and 0 where there is none.
+
+    By Boyer and Moore's vote, which needs no table of all texts.
+    """
+    candidate, votes = "", 0
+    for batch in texts.batches():
+        for text in batch:
+            if votes == 0:
+                candidate = text
+            votes += 1 if text == candidate else -1
+    count = sum(batch.count(candidate) for batch in texts.batches())
+    return (candidate, count) if 2 * count > len(texts) else ("", 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import random
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,7 @@ def open_local(
 ) -> TransformersModel:
     """Load a checkpoint: bfloat16 on a GPU that has it, else float16 there; float32 on a CPU.
 
+    One whose configuration says that it is quantised (int8, NF4) stays so, through bitsandbytes.
     ``context_length`` lowers the checkpoint's own bound on prompt and answer together.
     """
     import torch
@@ -50,18 +52,49 @@ def open_local(
     dtype = torch.float32
     if device.type == "cuda":
         dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    logging: Any = transformers.utils.logging
-    logging.disable_progress_bar()
+    logs: Any = transformers.utils.logging
+    logs.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # else a line a layer, on a CPU
     try:
         model: Any = transformers.AutoModelForCausalLM.from_pretrained(
             parts.base, dtype=dtype, use_safetensors=True, trust_remote_code=False
         )
     except (OSError, ValueError) as error:
         raise cannot_load(parts.base, error) from None
+    except ImportError as error:
+        if "bitsandbytes" in str(error):  # a quantised checkpoint
+            raise ModuleNotFoundError(str(error), name="bitsandbytes") from None
+        raise
     if parts.adapter is not None:  # not merged, so that half precision loses nothing
+        _make_room(model, parts.adapter, len(prompter.tokenizer))
         model = put_on(model, parts.adapter).get_base_model()
     model = model.to(device).eval()
     return TransformersModel(model, prompter, reference, context_length)
+
+
+def _precision(model: Any) -> str:
+    """The type of the weights, and how those of the linear layers are quantised."""
+    dtype = str(model.dtype).removeprefix("torch.")
+    made = getattr(model.config, "quantization_config", None)
+    if made is None:
+        return dtype
+    made = made if isinstance(made, dict) else made.to_dict()
+    kind = made.get("bnb_4bit_quant_type") if made.get("load_in_4bit") else "int8"
+    return (
+        f"{dtype}, {kind if made.get('quant_method') == 'bitsandbytes' else made['quant_method']}"
+    )
+
+
+def _make_room(model: Any, adapter: str, tokens: int) -> None:
+    """Embeddings for all ``tokens``, where an adapter was trained with added ones."""
+    import peft
+
+    try:
+        embeddings = peft.PeftConfig.from_pretrained(adapter).modules_to_save
+    except (OSError, ValueError):
+        return  # putting it on says what is wrong
+    if embeddings and tokens > model.get_input_embeddings().weight.shape[0]:
+        model.resize_token_embeddings(tokens, mean_resizing=False)
 
 
 # --------------------------------------------------------------------------- the model
@@ -93,7 +126,7 @@ class TransformersModel:
     ) -> None:
         self.model, self.prompter, self.name = model, prompter, reference
         self.device: torch.device = model.device
-        self.dtype = str(model.dtype).removeprefix("torch.")
+        self.dtype = _precision(model)
         own = int(getattr(model.config, "max_position_embeddings", 0)) or 1 << 30
         self.context_length = min(own, context_length or own)
         self.batch_tokens = _batch_tokens(model)

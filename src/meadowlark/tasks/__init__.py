@@ -34,11 +34,11 @@ def choose(names: str) -> list[str]:
     return chosen
 
 
-def resolve(entry: str, data: Path | None) -> TaskFiles:
+def resolve(entry: str, data: Path | None, *, option: str = "--data") -> TaskFiles:
     """Where the questions of ``NAME``, ``NAME=PATH`` or ``FILE`` lie.
 
-    ``data`` is the folder to search. A file of the user's own is a task named after the file.
-    Raises UserError for an unknown name and for files that are not there.
+    ``data`` is the folder to search, given by the verb's ``option``. A file of the user's own is a
+    task named after the file. Raises UserError for an unknown name and for files that are missing.
     """
     name, equals, path = entry.partition("=")
     if not equals and (Path(entry).exists() or Path(entry).suffix):
@@ -50,7 +50,7 @@ def resolve(entry: str, data: Path | None) -> TaskFiles:
     task = TASKS[name]
     if equals:
         return TaskFiles(task, name, task.at(Path(path)))
-    return TaskFiles(task, name, task.find(data))
+    return TaskFiles(task, name, task.find(data, option))
 
 
 def load(files: TaskFiles) -> tuple[list[Question], list[Rejected]]:

@@ -42,14 +42,18 @@ class Task:
         wanted = self.files[0] if len(self.files) == 1 else f"the folder with {self.files[0]} ..."
         raise UserError(f"{self.name}: {path} is not there or does not hold it; expected {wanted}")
 
-    def find(self, data: Path | None) -> tuple[Path, ...]:
-        """The task's files below a data folder; UserError naming the places looked at."""
+    def find(self, data: Path | None, option: str = "--data") -> tuple[Path, ...]:
+        """The task's files below a data folder; UserError naming the places looked at.
+
+        ``option`` is how the verb at work is given the folder.
+        """
         if self.shipped is not None:
             return (self.shipped,)
         if data is None:
             raise UserError(
-                f"{self.name} needs its files: give --data DIR with {self.folder}/{self.files[0]} "
-                f"below it, or --tasks {self.name}=PATH. {self.citation}"
+                f"{self.name} needs its files: give {option} DIR with "
+                f"{self.folder}/{self.files[0]} below it, or name it as {self.name}=PATH. "
+                f"{self.citation}"
             )
         places = (data / self.folder, data / "exams" / self.folder, data)
         for place in places:
@@ -58,7 +62,7 @@ class Task:
                 return found
         looked = ", ".join(str(place / self.files[0]) for place in places)
         raise UserError(
-            f"{self.name}: not found below --data {data} (looked for {looked}). {self.citation}"
+            f"{self.name}: not found below {option} {data} (looked for {looked}). {self.citation}"
         )
 
 

@@ -216,19 +216,24 @@ class Encoder:
             return pieces or [Rejected(record, TOO_LONG, f"{detail}, its prompt leaves no room")]
         if self.too_long == "reject" or not record.input:
             return [Rejected(record, TOO_LONG, detail)]
-        kept: Example | None = None
+        shorter = self.shortened(record)
+        if shorter is None:
+            return [Rejected(record, TOO_LONG, f"{detail}, even without its input")]
+        self.cut += 1
+        return [self._one(shorter)]
+
+    def shortened(self, record: Record) -> Record | None:
+        """A row that is too long with as many words of its input as fit; None if not one does."""
+        kept: Record | None = None
         low, high = 1, len(record.input) - 1  # characters kept; token counts grow with them
         while low <= high:
             middle = (low + high) // 2
-            shorter = self._one(replace(record, input=_whole_words(record.input, middle)))
-            if len(shorter.input_ids) <= self.max_length:
+            shorter = replace(record, input=_whole_words(record.input, middle))
+            if len(self._one(shorter).input_ids) <= self.max_length:
                 kept, low = shorter, middle + 1
             else:
                 high = middle - 1
-        if kept is None:
-            return [Rejected(record, TOO_LONG, f"{detail}, even without its input")]
-        self.cut += 1
-        return [kept]
+        return kept
 
     def _one(self, record: Record) -> Example:
         texts = self._render(record)

@@ -106,6 +106,11 @@ class Encoded(Sequence[Example]):
         batch = bisect_right(self._starts, index) - 1
         return self._batches[batch].example(index - self._starts[batch])
 
+    def ids(self) -> Iterator[str]:
+        """The id of each example's record, in order."""
+        for batch in self._batches:
+            yield from batch.names.to_pylist()
+
     def rejected(self) -> pa.Table:
         """The rows that cannot be trained on, with the reason."""
         return pq.read_table(self.folder / REJECTED)

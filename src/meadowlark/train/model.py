@@ -1,22 +1,29 @@
-"""The model to train: a base checkpoint, a small LLaMA with random weights, LoRA around either.
+"""The model to train: a base checkpoint, a small LLaMA with random weights, made ready for it.
 
 Only safetensors are loaded, and no code from a checkpoint is ever run. The weights' type is what
-the options say, not what the checkpoint happens to hold.
+the options say, not what the checkpoint happens to hold. What the options ask and the model cannot
+do is refused on its outline, before its weights are read.
 """
 
 from __future__ import annotations
 
+import functools
 import shutil
-import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, set_seed
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, set_seed
+from transformers.modeling_layers import GradientCheckpointingLayer
 
-from meadowlark.errors import UserError, did_you_mean
-from meadowlark.train.attention import use_packed_attention
-from meadowlark.train.options import FromScratchOptions, LoraOptions, TrainOptions
+from meadowlark.errors import UserError
+from meadowlark.train import kernels
+from meadowlark.train.adapters import adapter_targets, add_lora
+from meadowlark.train.attention import PROVED, refuse_other_attention, use_packed_attention
+from meadowlark.train.device import autocast_dtype
+from meadowlark.train.loss import learn_in_chunks
+from meadowlark.train.options import FromScratchOptions, TrainOptions
 from meadowlark.train.tokenizer import save_tokenizer
 
 
@@ -40,80 +47,177 @@ def new_llama(options: FromScratchOptions, tokenizer: Any, seed: int) -> LlamaFo
     return LlamaForCausalLM(config)
 
 
-def load_model(source: str | Path, dtype: str) -> Any:
-    """A causal language model from a folder or the hub, its weights in ``dtype``."""
+def load_model(
+    source: str | Path,
+    dtype: str,
+    quantise: Literal["int8", "nf4"] | None = None,
+    compute: torch.dtype | None = None,
+) -> Any:
+    """A causal language model from a folder or the hub, its weights in ``dtype``.
+
+    ``quantise`` holds the linear layers but the head in ``int8`` or ``nf4``, which are put back
+    into ``compute`` (None: ``dtype``) where they are used.
+    """
+    weights: torch.dtype = getattr(torch, dtype)
+    more: dict[str, Any] = {}
+    if quantise is not None:
+        from meadowlark.train import quantised
+
+        more = {"quantization_config": quantised.quantisation(quantise, compute or weights)}
     try:
-        return AutoModelForCausalLM.from_pretrained(
-            source,
-            dtype=getattr(torch, dtype),
-            use_safetensors=True,
-            trust_remote_code=False,
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=weights, use_safetensors=True, trust_remote_code=False, **more
         )
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"cannot load the base model {str(source)!r}: {error}. Expected a folder or hub id "
-            "of a LLaMA-family model with safetensors weights"
-        ) from None
+        raise _cannot_load(source, error) from None
+    if getattr(model, "is_loaded_in_8bit", False) or getattr(model, "is_loaded_in_4bit", False):
+        from meadowlark.train import quantised
+
+        quantised.compute_here(model)
+    return model
 
 
-def prepare(model: Any, options: TrainOptions, tokenizer: Any) -> Any:
-    """A loaded model made ready to train: packed attention, LoRA, gradient checkpointing."""
-    vocabulary = model.get_input_embeddings().num_embeddings
-    if len(tokenizer) > vocabulary:
+def _cannot_load(source: str | Path, error: Exception) -> UserError:
+    return UserError(
+        f"cannot load the base model {str(source)!r}: {error}. Expected a folder or hub id of a "
+        "LLaMA-family model with safetensors weights"
+    )
+
+
+def load_base(options: TrainOptions, tokenizer: Any) -> Any:
+    """The base model of ``options``, after its outline has shown that it can do what they ask."""
+    asked = options.model
+    assert asked.base is not None
+    refuse_what_the_model_cannot(outline(asked.base), options, tokenizer)
+    return load_model(asked.base, asked.dtype, asked.quantise, autocast_dtype(options))
+
+
+def outline(source: str | Path) -> Any:
+    """A checkpoint's model without its weights (on the meta device), from its configuration."""
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        with torch.device("meta"):
+            made: Any = AutoModelForCausalLM
+            return made.from_config(config, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise _cannot_load(source, error) from None
+
+
+def refuse_what_the_model_cannot(model: Any, options: TrainOptions, tokenizer: Any) -> None:
+    """Raise UserError for what ``options`` ask and ``model``, or its outline, cannot do."""
+    config = model.config.get_text_config()
+    refuse_other_attention(model, options.data.max_length)
+    _refuse_quantised(model, options)
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) - len(options.model.added_tokens) > rows:
         raise UserError(
-            f"the tokenizer has {len(tokenizer):,} tokens, the model embeds only {vocabulary:,}"
+            f"the tokenizer has {len(tokenizer):,} tokens, the model embeds only {rows:,}"
         )
-    context = getattr(model.config, "max_position_embeddings", None)
+    context = getattr(config, "max_position_embeddings", None)
     if context and options.data.max_length > context:
         raise UserError(
             f"data.max_length {options.data.max_length} is above the model's context of {context}"
         )
+    asked, layers = options.run.gradient_checkpointing, len(decoder_layers(model))
+    if asked and not layers:
+        raise UserError(
+            f"run.gradient_checkpointing: {type(model).__name__} has no layers that recompute"
+        )
+    if type(asked) is int and asked > layers:
+        raise UserError(
+            f"run.gradient_checkpointing {asked} is above the model's {layers} layers; true "
+            "recomputes all"
+        )
+    if options.run.kernels == "liger":
+        kernels.refuse_without_liger(model.config.model_type)
+    if options.lora is not None:
+        adapter_targets(model, options.lora)
+
+
+def _refuse_quantised(model: Any, options: TrainOptions) -> None:
+    """Refuse a base whose checkpoint is quantised where that cannot be trained upon."""
+    made = getattr(model.config, "quantization_config", None)
+    if made is None:
+        return
+    made = made if isinstance(made, dict) else made.to_dict()
+    if made.get("quant_method") != "bitsandbytes":
+        raise UserError(
+            f"the base is quantised by {made.get('quant_method')}, which is not trained upon here; "
+            "give the original, and model.quantise = 'nf4' or 'int8'"
+        )
+    if options.lora is None:
+        raise UserError("the base is quantised, and quantised weights stay frozen: add [lora]")
+    if options.model.quantise == ("int8" if made.get("load_in_4bit") else "nf4"):
+        raise UserError(f"the base is quantised already, and not to {options.model.quantise}")
+
+
+def prepare(model: Any, options: TrainOptions, tokenizer: Any) -> Any:
+    """A loaded model made ready to train.
+
+    Packed attention, the loss in chunks, embeddings for added tokens, recomputation, adapters.
+    """
+    refuse_what_the_model_cannot(model, options, tokenizer)
     use_packed_attention(model, options.data.max_length)
+    learn_in_chunks(model)
+    if model.config.get_text_config().model_type not in PROVED:
+        from meadowlark.train.proof import prove
+
+        prove(model, packing=options.run.packing)
+    if options.model.added_tokens:
+        embed_tokens(model, tokenizer, options.model.added_tokens, options.run.seed)
+    if options.run.kernels == "liger":
+        kernels.use_liger(model)
     model.config.use_cache = False
     if options.run.gradient_checkpointing:
-        _recompute_activations(model)
+        _recompute_activations(model, options.run.gradient_checkpointing)
     if options.lora is not None:
-        model = add_lora(model, options.lora, options.run.seed)
+        model = add_lora(model, options.lora, options.run.seed, autocast_dtype(options))
     return model
 
 
-def _recompute_activations(model: Any) -> None:
-    """Gradient checkpointing, under the name that the installed transformers gives it."""
-    options = {"use_reentrant": False}
-    if hasattr(model, "activation_checkpointing_enable"):
-        model.activation_checkpointing_enable(activation_checkpointing_kwargs=options)
-    else:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+def decoder_layers(model: Any) -> list[Any]:
+    """The model's layers, first to last."""
+    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
 
 
-def add_lora(model: Any, options: LoraOptions, seed: int) -> Any:
-    """``model`` with fresh float32 adapters on the named linear layers, all else frozen."""
-    from peft import LoraConfig, get_peft_model
+def _recompute_activations(model: Any, layers: bool | int = True) -> None:
+    """Gradient checkpointing of all layers, or of so many.
 
-    linear = {
-        n.rpartition(".")[2] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)
-    }
-    for target in options.targets:
-        if target not in linear:
-            hint = did_you_mean(target, linear)
-            raise UserError(
-                f"lora.targets: the model has no linear layer {target!r}.{hint} "
-                f"Known: {', '.join(sorted(linear))}."
-            )
-    config = LoraConfig(
-        r=options.rank,
-        lora_alpha=options.alpha,
-        lora_dropout=options.dropout,
-        target_modules=list(options.targets),
-        use_rslora=options.rslora,
-        use_dora=options.dora,
-        task_type="CAUSAL_LM",
-    )
-    set_seed(seed)
-    with warnings.catch_warnings():
-        # peft still asks for a property that transformers renamed; the answer is right.
-        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
-        return get_peft_model(model, config)
+    It is the first layers that recompute. When the backward pass comes to them, the activations
+    of the later ones are gone, so that the one layer that is being recomputed adds nothing to the
+    peak; a recomputing last layer would be on top of all that is kept.
+    """
+    found = decoder_layers(model)
+    recompute = functools.partial(checkpoint, use_reentrant=False)
+    for layer in found if layers is True else found[:layers]:
+        layer.gradient_checkpointing = True
+        layer._gradient_checkpointing_func = recompute
+
+
+NOISE = 1e-2
+"""Spread of new embeddings around the mean of the old ones, in the old ones' own spread."""
+
+
+@torch.no_grad()
+def embed_tokens(model: Any, tokenizer: Any, added: tuple[str, ...], seed: int) -> None:
+    """Give ``added`` tokens, which ``tokenizer`` has already, embeddings and places in the head.
+
+    Each starts near the mean of the old tokens, the same for the same seed. A model with unused
+    rows (many are padded) keeps its size; a smaller one grows to the tokenizer's size, no further.
+    """
+    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    ids = tokenizer.convert_tokens_to_ids(list(added))
+    old = len(tokenizer) - len(added)
+    noise = torch.Generator().manual_seed(seed)
+    embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
+    tied = head is None or head.weight is embeddings.weight
+    for module in (embeddings,) if tied else (embeddings, head):
+        known = module.weight[:old].float()
+        drawn = torch.randn(len(ids), known.shape[1], generator=noise).to(known.device)
+        module.weight[ids] = (known.mean(0) + NOISE * known.std(0) * drawn).to(module.weight.dtype)
+        if getattr(module, "bias", None) is not None:
+            module.bias[ids] = module.bias[:old].mean()
 
 
 def parameters(model: Any) -> tuple[int, int]:
@@ -135,6 +239,10 @@ def save_weights(model: Any, folder: Path, state: dict[str, Any] | None = None) 
         if generation is not None and not generation.do_sample:
             # Published bases carry sampling values without sampling; saving those is an error.
             generation.temperature = generation.top_p = generation.top_k = None
+        if state and model.config.get_text_config().tie_word_embeddings:
+            # Gathered shards no longer show that two weights are one.
+            tied = model._tied_weights_keys or {}
+            options["state_dict"] = {k: w for k, w in state.items() if k not in tied}
     model.save_pretrained(folder, **options)
 
 

@@ -68,6 +68,8 @@ class ModelOptions(Options):
     def _one_origin(self) -> ModelOptions:
         if (self.base is None) == (self.from_scratch is None):
             raise ValueError("give either model.base or a [model.from_scratch] table")
+        if len(set(self.added_tokens)) < len(self.added_tokens) or "" in self.added_tokens:
+            raise ValueError("added_tokens holds a token twice, or an empty one")
         return self
 
 
@@ -105,6 +107,14 @@ class LoraOptions(Options):
     dora: bool = False
     embeddings: bool = False
 
+    @model_validator(mode="after")
+    def _some_targets(self) -> LoraOptions:
+        if not self.targets:
+            raise ValueError('targets is empty; name linear layers, or ["all"]')
+        if "all" in self.targets and len(self.targets) > 1:
+            raise ValueError('targets ["all"] leaves nothing else to name')
+        return self
+
 
 class OptimiserOptions(Options):
     """[optimiser]: AdamW. A step averages over the supervised tokens of ``batch_rows`` rows.
@@ -135,15 +145,15 @@ class RunOptions(Options):
 
     ``tokens_per_forward`` bounds what one forward pass holds (memory); rows of one step are packed
     into as few passes as fit. ``precision`` is the arithmetic's: auto is bfloat16 autocast on a
-    GPU, float32 on a CPU. ``gradient_checkpointing`` recomputes every layer's activations, or so
-    many layers'. ``kernels`` liger takes Liger's fused ones (a GPU). ``compile`` compiles the
-    layers, every pass being filled up to ``tokens_per_forward``. ``parallel`` is what several
+    GPU, float32 on a CPU. ``gradient_checkpointing`` recomputes every layer's activations, or the
+    first so many layers'. ``kernels`` liger takes Liger's fused ones (a GPU). ``compile`` compiles
+    the layers, every pass being filled up to ``tokens_per_forward``. ``parallel`` is what several
     processes do: each holds a shard of the model (FSDP2), or all of it (DDP). ``threads`` 0 leaves
     the number to PyTorch.
 
     ``evaluate_every_steps`` 0 evaluates before and after training only. ``stop_below_bigram`` ends
     training at the first evaluation with fewer bits a byte than a bigram model of the same rows,
-    ``patience`` after so many evaluations without a new best (0: never). ``keep_best`` makes the
+    ``patience`` after many evaluations without a new best (0: never). ``keep_best`` makes the
     weights of the best evaluation the result. ``sample_every_steps`` answers the first
     ``samples`` validation prompts with up to ``sample_tokens`` tokens, into ``samples.jsonl``.
     ``report_to`` names trackers; ``train_log.jsonl`` is always written.
@@ -211,6 +221,19 @@ class TrainOptions(Options):
                 "model.dtype 'float16' cannot be fully fine-tuned (its gradients underflow); use "
                 "'float32' with run.precision = 'float16', or add [lora]"
             )
+        halves = {self.model.dtype, self.run.precision}
+        if halves == {"float16", "bfloat16"}:
+            raise ValueError(
+                f"model.dtype '{self.model.dtype}' and run.precision '{self.run.precision}': sums "
+                "of two 16-bit types are made in 32 bits everywhere; use the same for both"
+            )
+        if self.run.compile and not self.run.packing:
+            raise ValueError(
+                "run.compile fills every pass up to run.tokens_per_forward, which without "
+                "run.packing holds a single row"
+            )
+        if self.run.compile and self.run.kernels == "liger":
+            raise ValueError("run.compile fuses what run.kernels 'liger' does: choose one of them")
         return self
 
     @property

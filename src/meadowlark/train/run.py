@@ -19,7 +19,6 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from rich.text import Text
 from transformers.utils import logging as transformers_logging
 
 from meadowlark.dataset import FILE_OF, Run, code_version, open_run, read_batches
@@ -29,15 +28,30 @@ from meadowlark.records import Record, from_table
 from meadowlark.templates import TEMPLATES, load_template
 from meadowlark.train import encoded, log, parallel
 from meadowlark.train.bigram import bigram_baseline
-from meadowlark.train.encode import Example
+from meadowlark.train.device import autocast_dtype, refuse_what_cannot_run
 from meadowlark.train.encoded import Encoded, Settings
-from meadowlark.train.model import load_model, new_llama, parameters, prepare, save_checkpoint
+from meadowlark.train.kernels import compile_layers
+from meadowlark.train.marked import marked
+from meadowlark.train.model import (
+    decoder_layers,
+    load_base,
+    load_model,
+    new_llama,
+    parameters,
+    prepare,
+    save_checkpoint,
+)
 from meadowlark.train.options import DataOptions, TrainOptions, to_toml
 from meadowlark.train.pack import plan_steps
 from meadowlark.train.samples import SAMPLES, Sampler
 from meadowlark.train.shards import shard
-from meadowlark.train.tokenizer import learn_tokenizer, learning_texts, load_tokenizer
-from meadowlark.train.trainer import CHECKPOINTS, PackedTrainer, autocast_dtype
+from meadowlark.train.tokenizer import (
+    add_tokens,
+    learn_tokenizer,
+    learning_texts,
+    load_tokenizer,
+)
+from meadowlark.train.trainer import CHECKPOINTS, PackedTrainer
 
 INITIAL = "initial"
 VALIDATION = "validation.parquet"
@@ -92,6 +106,7 @@ def train(
 
 
 def _train(run: Run, options: TrainOptions, limit: int | None) -> None:
+    refuse_what_cannot_run(options)
     out, main = run.folder, parallel.is_main()
     model, tokenizer = _model(options, limit, out)
     examples, held_out = encode_data(options, tokenizer, limit)
@@ -100,7 +115,7 @@ def _train(run: Run, options: TrainOptions, limit: int | None) -> None:
         (out / "config.toml").write_text(to_toml(options), encoding="utf-8")
         run.wrote("config.toml")
         run.write_json("environment.json", _environment())
-        _show(examples[0], tokenizer)
+        console.print(marked(examples[0], tokenizer, "first row"), soft_wrap=True)
     steps = plan_steps(
         examples.lengths.tolist(),
         seed=options.run.seed,
@@ -121,12 +136,9 @@ def _train(run: Run, options: TrainOptions, limit: int | None) -> None:
         sampler = Sampler(tokenizer, chosen, options.run.sample_tokens)
     total, trained = parameters(model)
     if parallel.world_size() > 1 and options.run.parallel == "fsdp":
-        if options.model.quantise:
-            raise UserError(
-                "a quantised base cannot be sharded; set run.parallel = 'ddp', so that each "
-                "process holds the whole (small) model"
-            )
         shard(model, autocast_dtype(options))
+    if options.run.compile:
+        compile_layers(decoder_layers(model))
     trainer = PackedTrainer(
         model,
         options,
@@ -212,19 +224,29 @@ def _model(options: TrainOptions, limit: int | None, out: Path) -> tuple[Any, An
     if scratch is None:
         assert options.model.base is not None
         tokenizer = load_tokenizer(options.model.base, template)
-        return load_model(options.model.base, options.model.dtype), tokenizer
-    assert template is not None
+        add_tokens(tokenizer, options.model.added_tokens)
+        return load_base(options, tokenizer), tokenizer
     folder = out / INITIAL if scratch.keep_initial else out / CHECKPOINTS / INITIAL
     if parallel.is_main() and not folder.exists():
-        texts = learning_texts(_records(options.data.path, limit), load_template(template))
-        tokenizer = learn_tokenizer(texts, scratch.vocabulary, scratch.context)
-        tokenizer.chat_template = load_template(template).chat_template()
+        tokenizer = new_tokenizer(options, limit)
         beside = folder.with_name(folder.name + ".tmp")
         shutil.rmtree(beside, ignore_errors=True)
         save_checkpoint(new_llama(scratch, tokenizer, options.run.seed), tokenizer, beside)
         beside.rename(folder)
     parallel.barrier()
     return load_model(folder, options.model.dtype), load_tokenizer(folder, None)
+
+
+def new_tokenizer(options: TrainOptions, limit: int | None) -> Any:
+    """The tokenizer of a model from scratch, learned from the training rows."""
+    scratch, named = options.model.from_scratch, options.data.template
+    assert scratch is not None
+    assert named is not None
+    template = load_template(named)
+    texts = learning_texts(_records(options.data.path, limit), template)
+    tokenizer = learn_tokenizer(texts, scratch.vocabulary, scratch.context)
+    tokenizer.chat_template = template.chat_template()
+    return tokenizer
 
 
 def _records(path: Path, limit: int | None) -> Iterator[Record]:
@@ -283,15 +305,3 @@ def _account(run: Run, options: TrainOptions, examples: Encoded, held_out: Encod
     if not examples:
         reasons = ", ".join(f"{r} ({n:,})" for r, n in counts.rejected.items())
         raise UserError(f"no row of {options.data.path} can be trained on: {reasons}")
-
-
-def _show(example: Example, tokenizer: Any) -> None:
-    """Print one row as the model sees it, with what is learned set apart."""
-    ids = example.input_ids.tolist()
-    prompt = tokenizer.decode(ids[: example.first_supervised])
-    learned = tokenizer.decode(ids[example.first_supervised :])
-    title = f"first row {example.id}: {len(ids)} tokens, {example.supervised} of them learned"
-    text = Text(f"{title} (⟦ … ⟧)\n", style="bold")
-    text.append(prompt, style="not bold dim")
-    text.append(f"⟦{learned}⟧", style="not bold green")
-    console.print(text, soft_wrap=True)

@@ -25,6 +25,7 @@ from torch.distributed.fsdp import (
 )
 
 from meadowlark.train import parallel
+from meadowlark.train.model import decoder_layers
 
 SHARDS = "shards"
 
@@ -43,7 +44,7 @@ def shard(model: Any, autocast: torch.dtype | None) -> None:
     policy = MixedPrecisionPolicy()
     if autocast is not None and types == {torch.float32}:
         policy = MixedPrecisionPolicy(param_dtype=autocast, reduce_dtype=torch.float32)
-    for layer in _layers(model):
+    for layer in decoder_layers(model):
         fully_shard(layer, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, mp_policy=policy)
     register_fsdp_forward_method(model, "generate")
@@ -52,14 +53,6 @@ def shard(model: Any, autocast: torch.dtype | None) -> None:
 def is_sharded(model: Any) -> bool:
     """Whether :func:`shard` was applied."""
     return isinstance(model, FSDPModule)
-
-
-def _layers(model: Any) -> list[nn.Module]:
-    whole = model.get_base_model() if hasattr(model, "get_base_model") else model
-    names = set(whole._no_split_modules or ())
-    found = [module for module in whole.modules() if type(module).__name__ in names]
-    assert found, f"{type(whole).__name__} names no layers to shard"
-    return found
 
 
 class Sharded(nn.Module):

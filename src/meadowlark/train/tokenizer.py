@@ -14,6 +14,7 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from meadowlark.checkpoints import known_checkpoint
 from meadowlark.errors import UserError
 from meadowlark.records import Record
 from meadowlark.templates import PromptTemplate, load_template, messages
@@ -69,14 +70,20 @@ def learning_texts(records: Iterable[Record], template: PromptTemplate) -> Itera
 def load_tokenizer(source: str | Path, template: str | None) -> Any:
     """The tokenizer of a checkpoint (folder or hub id) with ``template`` compiled into it.
 
-    Without ``template`` the checkpoint's own chat template stays; with neither it is a user error.
+    Without ``template`` the checkpoint's own chat template stays, or that of a known checkpoint is
+    taken, whose BOS rule also holds when its template is named; with none it is a user error.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
         where = "" if Path(source).exists() else " (no such local folder, so taken as a hub id)"
         raise UserError(f"cannot load the tokenizer of {str(source)!r}{where}: {error}") from None
-    if template is not None:
+    known = known_checkpoint([str(source)])
+    if template is None and known is not None and not tokenizer.chat_template:
+        template = known.template or None
+    if known is not None and template == known.template:
+        tokenizer.chat_template = known.chat_template()
+    elif template is not None:
         tokenizer.chat_template = load_template(template).chat_template()
     if not tokenizer.chat_template:
         raise UserError(
@@ -88,18 +95,36 @@ def load_tokenizer(source: str | Path, template: str | None) -> Any:
     return tokenizer
 
 
+def add_tokens(tokenizer: Any, added: tuple[str, ...]) -> None:
+    """Add new special tokens, at the end; what the tokenizer has already is a user error.
+
+    A tokenizer whose pad token is its end token takes one of them for padding.
+    """
+    known = tokenizer.get_vocab()
+    for token in added:
+        if token in known:
+            raise UserError(f"model.added_tokens: {token!r} is in the base's tokenizer already")
+    tokenizer.add_tokens(list(added), special_tokens=True)
+    if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
+        _choose_pad(tokenizer)
+
+
 def _choose_pad(tokenizer: Any) -> None:
     """Name an existing token as pad: a pad token equal to the end token unlearns the end.
 
-    Training itself never pads. Without a candidate the tokenizer stays as it is.
+    The first choice is one named so, then the unknown token, then a special token that no template
+    writes (no text may hold one, so that it stays apart). Training itself never pads. Without a
+    candidate the tokenizer stays as it is.
     """
-    special = [str(t) for t in tokenizer.added_tokens_decoder.values() if t.special]
     taken = {tokenizer.bos_token, tokenizer.eos_token}
-    named = [text for text in special if "pad" in text.lower() and text not in taken]
-    for candidate in (*named, tokenizer.unk_token):
-        if candidate is not None and candidate not in taken:
-            tokenizer.pad_token = candidate
-            return
+    special = [str(t) for t in tokenizer.added_tokens_decoder.values() if t.special]
+    free = [text for text in special if text not in taken]
+    named = [text for text in free if "pad" in text.lower()]
+    unknown = [text for text in (tokenizer.unk_token,) if text is not None and text not in taken]
+    spare = [text for text in free if text not in tokenizer.chat_template]
+    for candidate in (*named, *unknown, *spare):
+        tokenizer.pad_token = candidate
+        return
 
 
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:

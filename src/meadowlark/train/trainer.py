@@ -22,13 +22,15 @@ from types import FrameType
 from typing import Any
 
 import torch
+from accelerate.utils import AutocastKwargs
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from meadowlark.errors import MeadowlarkError, Stopped, UserError
+from meadowlark.errors import MeadowlarkError, Stopped
 from meadowlark.progress import Progress
 from meadowlark.train import log, parallel
+from meadowlark.train.device import autocast_dtype
 from meadowlark.train.encode import Example
 from meadowlark.train.loss import Evaluation, evaluate, summed_loss
 from meadowlark.train.model import save_weights
@@ -54,18 +56,6 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 def _steps_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
-
-
-def autocast_dtype(options: TrainOptions) -> torch.dtype | None:
-    """The 16-bit type that the arithmetic runs in, or None for the weights' own."""
-    precision = options.run.precision
-    if precision == "auto":
-        precision = "float32"
-        if torch.cuda.is_available():
-            precision = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    if precision == "float16" and not torch.cuda.is_available():
-        raise UserError("run.precision 'float16' needs a GPU; use float32 or bfloat16 on a CPU")
-    return None if precision == "float32" else getattr(torch, precision)
 
 
 class PackedTrainer(Trainer):
@@ -115,6 +105,9 @@ class PackedTrainer(Trainer):
             callbacks=[_Course(self), *_trackers(options.run, out)],
         )
         self.remove_callback(PrinterCallback)
+        # Every weight is used once a pass: keeping its 16-bit copy gains nothing, and costs 2 bytes
+        # a parameter beside recomputed activations.
+        self.accelerator.autocast_handler = AutocastKwargs(cache_enabled=False)
 
     # ------------------------------------------------------------------ data
 
