@@ -30,7 +30,7 @@ VERBS = {
 }
 EPILOG = (
     "A first look: [bold]meadowlark demo[/]. Data flow: seeds > generate > filter > respond, "
-    "convert > mix > check > train > exam, answer > judge > score > report. "
+    "convert > clean > mix > check > train > exam, answer > judge > score > report. "
     "Research use only: nothing made here is for decisions about anybody's care."
 )
 
