@@ -37,7 +37,7 @@ def load(path: Path, model: type[Model], overrides: Iterable[str] = ()) -> Model
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid TOML: {error}") from None
     for override in overrides:
-        _set(values, override)
+        assign(values, override)
     return parse(values, model, str(path))
 
 
@@ -50,7 +50,8 @@ def parse(values: dict[str, Any], model: type[Model], where: str) -> Model:
         raise UserError(f"{where} has {len(lines)} fault(s):\n  " + "\n  ".join(lines)) from None
 
 
-def _set(values: dict[str, Any], override: str) -> None:
+def assign(values: dict[str, Any], override: str) -> None:
+    """Put ``section.key=VALUE`` (TOML syntax; a bare word is a string) into nested tables."""
     key, equals, text = override.partition("=")
     if not equals:
         raise UserError(f"{override!r} is not of the form section.key=VALUE")

@@ -1,6 +1,7 @@
 """Mixing: counts and weights, a split that never straddles, licences stated."""
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,56 @@ def test_a_lone_weight_and_an_impossible_split_are_refused(tmp_path: Path) -> No
     for val in (1.5, -0.1, float("nan"), float("inf")):
         with pytest.raises(UserError, match="share below 1"):
             mix([str(a)], tmp_path / "out", val=val)
+
+
+def tagged(folder: Path, sizes: dict[str, int]) -> Path:
+    file = folder / "tagged.json"
+    rows = [
+        {"instruction": f"{topic} question {n}", "output": f"{topic} {n}", "tags": {"topic": topic}}
+        for topic, size in sizes.items()
+        for n in range(size)
+    ]
+    file.write_text(json.dumps(rows))
+    return file
+
+
+def test_every_stratum_gives_its_share_of_the_validation_rows(tmp_path: Path) -> None:
+    file = tagged(tmp_path, {"heart": 90, "lung": 45, "skin": 15})
+    run = mix([str(file)], tmp_path / "out", val=0.2, stratify="topic")
+    assert run.manifest.results["strata"] == {
+        "heart": {"training": 72, "validation": 18},
+        "lung": {"training": 36, "validation": 9},
+        "skin": {"training": 12, "validation": 3},
+    }
+
+
+def test_a_tag_that_no_row_has_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no row has that tag"):
+        mix([str(tagged(tmp_path, {"heart": 9}))], tmp_path / "out", stratify="organ")
+
+
+def test_near_duplicates_never_stand_on_both_sides() -> None:
+    rng = random.Random(3)
+    records = []
+    for _ in range(80):
+        words = [f"w{rng.randrange(5000)}" for _ in range(40)]
+        for _ in range(rng.randrange(1, 5)):
+            copy = list(words)
+            copy[rng.randrange(len(copy))] = f"edit{rng.randrange(10**6)}"
+            records.append(Record(" ".join(copy[:10]), "", " ".join(copy[10:])))
+    training, validation = split(records, 0.3, 1)
+    assert 0.2 * len(records) < len(validation) <= 0.3 * len(records) + 1
+    likest = max(_jaccard(a, b) for a in validation for b in training)
+    assert likest < 0.8
+    apart, held_out = split(records, 0.3, 1, near=1.0)
+    assert max(_jaccard(a, b) for a in held_out for b in apart) >= 0.8, (
+        "the rule is what keeps them"
+    )
+
+
+def _jaccard(a: Record, b: Record) -> float:
+    first, second = (
+        {tuple(words[i : i + 3]) for i in range(len(words) - 2)}
+        for words in ((r.instruction + " " + r.output).split() for r in (a, b))
+    )
+    return len(first & second) / len(first | second)

@@ -22,7 +22,7 @@ from meadowlark.errors import MeadowlarkError, Stopped, UserError
 VERBS = {
     "Start here": ["demo", "doctor", "models"],
     "Make data with a teacher model": ["seeds", "generate", "filter", "respond"],
-    "Convert and prepare data": ["sources", "convert", "mix"],
+    "Convert and prepare data": ["sources", "convert", "clean", "mix"],
     "Look at data": ["show", "stats", "export"],
     "Train": ["check", "train", "package"],
     "Evaluate": ["exam", "answer", "judge", "score", "report"],
@@ -30,7 +30,7 @@ VERBS = {
 }
 EPILOG = (
     "A first look: [bold]meadowlark demo[/]. Data flow: seeds > generate > filter > respond, "
-    "convert > mix > check > train > exam, answer > judge > score > report. "
+    "convert > clean > mix > check > train > exam, answer > judge > score > report. "
     "Research use only: nothing made here is for decisions about anybody's care."
 )
 

@@ -8,16 +8,21 @@ nature and need another treatment.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from meadowlark.dataset import Run, open_run, read
+import numpy as np
+import pyarrow as pa
+
+from meadowlark.dataset import Run, open_run, read_batches
 from meadowlark.errors import UserError, unknown
 from meadowlark.match.rouge import Rule, near_duplicates
-from meadowlark.records import Record, Rejected
+from meadowlark.records import SCHEMAS, Record, rejected_table
 
 RULES: dict[str, Rule] = {"kept": "kept", "others": "others"}
 FIELDS = ("instruction", "input", "output")
+BLOCK = 50_000
 REASON = "near-duplicate by ROUGE-L"
 
 
@@ -48,21 +53,65 @@ def filter_records(
     if run.complete:
         return run
     with run:
-        records, rejected = read(data, Record, limit)
-        texts = [getattr(record, field) for record in records]
-        same, count = max(Counter(texts).items(), key=lambda t: t[1], default=("", 0))
-        if same and 2 * count > len(texts) > 2:
+        # Rows stay in Arrow's form: as objects a million and a half of them need several GB.
+        tables, rejected = [SCHEMAS[Record].empty_table()], []
+        for table, unusable in read_batches(data, Record, BLOCK, limit):
+            tables.append(table.select(SCHEMAS[Record].names))
+            rejected += unusable
+        rows = pa.concat_tables(tables)
+        texts = _Texts(rows.column(field))
+        same, count = _majority(texts)
+        if same and len(texts) > 2:
             run.manifest.warnings.append(
                 f"{count:,} of {len(texts):,} rows have the same {field}: compare another --field"
             )
         found = near_duplicates(texts, threshold, RULES[rule], threads)
-        kept = [record for record, keep in zip(records, found.kept, strict=True) if keep]
-        for index in (~found.kept).nonzero()[0]:
-            neighbour = records[found.nearest[index]].id
-            detail = f"{neighbour} scores {found.score[index]:.4f}"
-            rejected.append(Rejected(records[index], REASON, detail))
-        run.manifest.rows["in"] = len(kept) + len(rejected)
+        gone = np.flatnonzero(~found.kept)
+        ids = rows.column("id")
+        neighbours = ids.take(pa.array(found.nearest[gone])).to_pylist()
+        details = [
+            f"{neighbour} scores {score:.4f}"
+            for neighbour, score in zip(neighbours, found.score[gone], strict=True)
+        ]
+        near = rows.take(pa.array(gone))
+        near = near.append_column("reason", pa.array([REASON] * len(gone), pa.string()))
+        near = near.append_column("detail", pa.array(details, pa.string()))
+        kept = rows.filter(pa.array(found.kept))
+        run.manifest.rows["in"] = rows.num_rows + len(rejected)
         run.write(kept, Record)
-        run.reject(rejected, Record)
+        run.reject(pa.concat_tables([rejected_table(rejected, Record), near]), Record)
         run.finish()
     return run
+
+
+class _Texts(Sequence[str]):
+    """A column as a sequence of which only the part at work exists as Python's strings."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        self._column = column
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    def __getitem__(self, place: Any) -> Any:
+        found = self._column[place]
+        return found.to_pylist() if isinstance(place, slice) else found.as_py()
+
+    def batches(self) -> Iterator[list[str]]:
+        for at in range(0, len(self), BLOCK):
+            yield self[at : at + BLOCK]
+
+
+def _majority(texts: _Texts) -> tuple[str, int]:
+    """The text that more than half of all are, and how many; empty and 0 where there is none.
+
+    By Boyer and Moore's vote, which needs no table of all texts.
+    """
+    candidate, votes = "", 0
+    for batch in texts.batches():
+        for text in batch:
+            if votes == 0:
+                candidate = text
+            votes += 1 if text == candidate else -1
+    count = sum(batch.count(candidate) for batch in texts.batches())
+    return (candidate, count) if 2 * count > len(texts) else ("", 0)

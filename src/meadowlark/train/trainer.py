@@ -32,7 +32,7 @@ from meadowlark.progress import Progress
 from meadowlark.train import log, parallel
 from meadowlark.train.device import autocast_dtype
 from meadowlark.train.encode import Example
-from meadowlark.train.loss import Evaluation, evaluate, summed_loss
+from meadowlark.train.loss import Evaluation, evaluate, learn_in_chunks, summed_loss
 from meadowlark.train.model import save_weights
 from meadowlark.train.options import RunOptions, TrainOptions
 from meadowlark.train.pack import Step, lay_out, passes_of
@@ -96,6 +96,7 @@ class PackedTrainer(Trainer):
         self._stopping = False  # whether any process has had one
         self._evaluations: list[dict[str, Any]] = []
         self.progress: Progress | None = None
+        learn_in_chunks(model)  # before accelerate keeps the model's forward
         arguments = training_arguments(options, len(steps), self.checkpoints, self.autocast)
         super().__init__(
             model=model,

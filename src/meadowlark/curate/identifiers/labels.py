@@ -1,0 +1,217 @@
+"""Values behind a label: record, account, licence, device and other numbers, social security
+numbers.
+
+"MRN: 00482913" is one because of its label; a count, a dose or a word behind it is none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from meadowlark.curate.identifiers.medicine import UNIT
+from meadowlark.curate.identifiers.span import Span
+
+_LINK = (
+    r"(?:['’]s)?\s?(?:\(?\b(?:ID|Id|id)\b\)?)?\s?(?:[Nn]umbers?|[Nn]um\b\.?|[Nn]os?\b\.?|NO\.?|"
+    r"[Ii]dentifiers?|"
+    r"[Cc]ode)?\s?(?:\(?\b(?:ID|Id|id)\b\)?)?(?:\s(?:is|was|ending\sin))?\s?[:=\#]*\s?\#?\s?"
+)
+_WORD = r"[A-Za-z0-9][A-Za-z0-9/.*_-]*"
+
+
+class _Label(NamedTuple):
+    """A label before a value: ``hints`` are parts of it in lower case, one of which a text must
+    hold; the value needs so many ``digits``, and, unless ``sure``, a "no.", "#" or ":" to count
+    with fewer."""
+
+    kind: str
+    hints: tuple[str, ...]
+    pattern: re.Pattern[str]
+    digits: int
+    sure: bool
+
+
+def _label(kind: str, hints: str, names: str, digits: int, sure: bool) -> _Label:
+    pattern = re.compile(rf"(?<![A-Za-z])(?:{names})(?P<link>{_LINK})(?={_WORD}|\()")
+    return _Label(kind, tuple(hints.split("|")), pattern, digits, sure)
+
+
+_LABELS = [
+    _label(
+        "MRN",
+        "mrn|m.r.n|med rec|med. rec|medical rec|ur no|hospital n|hospital i|hosp. n|hosp n|unit n|"
+        "patient i|patient n|patient #|pt id|pt #|pt. id",
+        r"MRN|mrn|M\.R\.N\.|[Mm]ed(?:ical)?\.?\s?[Rr]ec(?:ord)?s?\.?|MEDICAL\sRECORD|UR\sNo\.?|"
+        r"[Hh]ospital(?=\s(?:[Nn]o|[Nn]um|ID))|[Hh]osp\.?(?=\s[Nn]o)|[Uu]nit(?=\s(?:[Nn]o\b|"
+        r"[Nn]umber))|"
+        r"[Pp]atient(?=\s(?:ID|[Nn]o\b|[Nn]umber|[Ii]dentifier|\#))|(?:Pt|pt)\.?(?=\s?(?:ID|\#))",
+        3,
+        True,
+    ),
+    _label(
+        "MRN", "chart|record|emr|ehr|urn|hn|chi", r"[Cc]hart|[Rr]ecord|EMR|EHR|URN|HN|CHI", 4, False
+    ),
+    _label(
+        "HEALTH_PLAN",
+        "member|subscriber|beneficiary|insured|sponsor|mbi|hicn|medica|policy|insurance|"
+        "health plan|health card|prior auth|aetna|cigna|humana|anthem|kaiser|tricare|bcbs|uhc|"
+        "unitedh",
+        r"[Mm]ember(?=\s?(?:ID|[Nn]o\b|[Nn]umber|\#))|[Ss]ubscriber(?=\s?(?:ID|[Nn]o\b|[Nn]umber|"
+        r"\#))|"
+        r"[Bb]eneficiary(?=\s?(?:ID|[Nn]o\b|[Nn]umber|\#))|[Ii]nsured(?=['’]s\s)|"
+        r"[Ss]ponsor(?=\sID)|"
+        r"MBI|HICN|[Mm]edicare(?=\s(?:ID|[Nn]o\b|[Nn]umber|\#))|[Mm]edicaid(?=\s?(?:ID|[Nn]o\b|"
+        r"[Nn]umber|\#))|"
+        r"(?:[Ii]nsurance\s)?[Pp]olicy(?=\s(?:ID|[Nn]o\b|[Nn]umber|\#))|"
+        r"[Ii]nsurance(?=\s(?:ID|[Nn]o\b|[Nn]umber|\#))|"
+        r"[Hh]ealth\s(?:[Pp]lan|[Cc]ard)(?=\s(?:ID|[Nn]o\b|[Nn]umber|\#))|"
+        r"[Pp]rior\s[Aa]uth(?:ori[sz]ation)?\.?(?=\s(?:ID|[Nn]o\b|[Nn]umber|\#))|"
+        r"(?:Aetna|Cigna|Humana|Anthem|Kaiser|Tricare|TRICARE|BCBS|UHC|"
+        r"UnitedHealthcare)(?=\s(?:ID|[Nn]o\b|\#))",
+        4,
+        True,
+    ),
+    _label("HEALTH_PLAN", "group|grp|plan|policy", r"[Gg]roup|GRP|[Pp]lan|[Pp]olicy", 5, False),
+    _label(
+        "ACCOUNT",
+        "acct|account|iban|invoice|fin:|fin #|har|card|visa|amex|express",
+        r"(?:[Bb]ank\s|[Bb]illing\s|[Cc]hecking\s|[Gg]uarantor\s|[Pp]atient\s|"
+        r"[Ss]avings\s)(?:[Aa]ccount|[Aa]cct\.?)|"
+        r"[Aa]cct\.?|[Aa]ccount(?=\s?(?:[Nn]o\b|[Nn]umber|\#|:))|IBAN|[Ii]nvoice|FIN(?=:|\s\#)|HAR|"
+        r"(?:[Cc]redit|[Dd]ebit)\s[Cc]ard|Visa|VISA|Master[Cc]ard|Amex|American\sExpress",
+        4,
+        True,
+    ),
+    _label(
+        "LICENCE",
+        "dea|npi|licen|lic|dl|gmc|clia|nmc|certificate|permit|rn ",
+        r"DEA|NPI|(?:[Dd]river['’]?s?['’]?\s|[Mm]edical\s|[Nn]ursing\s|[Ss]tate\s|[Pp]harmacy\s|"
+        r"[Pp]ilot\s)*"
+        r"[Ll]icen[cs]e(?!\splate)|(?:[Ss]tate\s)?[Ll]ic\.?|DL|CDL|GMC|CLIA|NMC|"
+        r"(?:[A-Za-z]+\s)?[Cc]ertificate|[Pp]ermit|RN(?=\s\d)",
+        4,
+        True,
+    ),
+    _label(
+        "VEHICLE",
+        "vin|vehicle|plate|reg|tag",
+        r"VIN|[Vv]ehicle\s[Ii]dentification|[Ll]icen[cs]e\s[Pp]lates?|[Nn]umber\s[Pp]lates?|"
+        r"[Pp]lates?|"
+        r"(?:[Cc]ar\s|[Vv]ehicle\s)?(?:[Rr]egistration|[Rr]eg\.?)|[Tt]ag",
+        2,
+        True,
+    ),
+    _label(
+        "DEVICE",
+        "serial|s/n|sn|lot|udi|asset|implant|device|monitor|pump",
+        r"[Ss]erial|S/N|s/n|SN(?=\s?[:\#\d])|[Ll]ot|UDI|[Aa]sset\s[Tt]ag|[Ii]mplant(?=\s(?:ID|"
+        r"[Nn]o\b|[Nn]umber))|"
+        r"[Dd]evice(?=\s(?:ID|[Nn]o\b|[Nn]umber|[Ii]dentifier|\#))|[Mm]onitor(?=\s(?:ID|[Nn]o\b|"
+        r"[Nn]umber|\#))|"
+        r"[Pp]ump(?=\s(?:ID|[Nn]o\b|[Nn]umber|\#))",
+        4,
+        True,
+    ),
+    _label(
+        "BIOMETRIC",
+        "fingerprint|voiceprint|retinal|iris|palm v|face t|dna p",
+        r"[Ff]ingerprint(?:\s[Tt]emplate)?|[Vv]oiceprint|[Rr]etinal\s[Ss]can|"
+        r"[Ii]ris\s[Ss]can(?:\s[Rr]ecord)?|"
+        r"[Pp]alm\s[Vv]ein|[Ff]ace(?:\s[Tt]emplate)(?=\sID)|DNA\s[Pp]rofile",
+        4,
+        True,
+    ),
+    _label(
+        "OTHER_ID",
+        "accession|encounter|csn|nhs|passport|subject|rx|prescription|specimen|order|donor|inmate|"
+        "military|student|national|employee|voter|claim|reference|case|job|badge|service n|visit|"
+        "ticket|tracking",
+        r"[Aa]ccession|[Ee]ncounter|CSN|NHS|[Pp]assport|[Ss]ubject|Rx|[Pp]rescription|[Ss]pecimen|"
+        r"[Oo]rder|"
+        r"[Dd]onor|[Ii]nmate|(?:[Mm]ilitary|[Ss]tudent|[Nn]ational|[Ee]mployee|"
+        r"[Vv]oter)(?=\s(?:ID|[Nn]o\b|[Nn]umber))|"
+        r"[Cc]laim|[Rr]eference(?!\srange)|[Cc]ase|[Jj]ob|[Bb]adge|[Ss]ervice(?=\s[Nn]umber)|"
+        r"[Vv]isit|"
+        r"[Tt]icket|[Tt]racking",
+        4,
+        False,
+    ),
+]
+_VALUE = re.compile(
+    r"(?:\(\d\d\)[\w()]+)|[A-Za-z0-9*]+(?:[-/.–_][A-Za-z0-9*]+)*"  # one run, or more of them:
+    r"(?:\s(?:(?=[A-Z]*\d)[A-Z0-9]+(?:-[A-Z0-9]+)*|[A-Z]{1,3})(?![A-Za-z]))*"
+)
+_SOME_DIGITS = re.compile(r"\d\S?\d")
+_SSN_LABEL = re.compile(
+    r"\b(?:SSN|ssn|SS\s?\#|S\.S\.N\.|[Ss]oc(?:ial)?\.?\s?[Ss]ec(?:urity)?\.?|TIN)"
+    r"(?:/SSN)?\s?(?:[Nn]umber|[Nn]o\b\.?)?\s?(?:is|"
+    r"was)?\s?[:=\#]*\s?(\d{3}[- .]?\d{2}[- .]?\d{4})\b"
+)
+_SSN_BARE = re.compile(r"(?<![\w.-])(?!000|666)[0-8]\d\d-(?!00)\d\d-(?!0000)\d{4}(?![\w-])")
+
+
+def labelled(text: str) -> Iterator[Span]:
+    if not _SOME_DIGITS.search(text):
+        return
+    lower = text.lower()
+    for kind, hints, pattern, digits, sure in _LABELS:
+        if not any(hint in lower for hint in hints):
+            continue
+        for match in pattern.finditer(text):
+            link = match["link"]
+            linked = bool(re.search(r"[:=#]|[Nn]o\b|[Nn]umber|[Ii]dentifier|I[Dd]\b|\bid\b", link))
+            position: int | None = match.end()
+            while position is not None:
+                value = _VALUE.match(text, position)
+                end = value and _value_end(text, value, digits, sure or linked, kind)
+                if not value or not end:
+                    break
+                yield Span(value.start(), end, kind, f"after {short(match[0])!r}")
+                more = re.compile(r"(?:,|;|\sand)\s(?=[A-Z0-9-]*\d[A-Z0-9-]*\d)").match(text, end)
+                position = more.end() if more and kind == "OTHER_ID" and linked else None
+
+
+def _value_end(text: str, value: re.Match[str], digits: int, linked: bool, kind: str) -> int | None:
+    """Where a labelled value ends; None where it looks like a word, a count or a measurement."""
+    raw = value[0]
+    # Of words in capitals only a letter belongs to the value, or a number plate's three.
+    parts = raw.split(" ")
+    longest = 3 if kind == "VEHICLE" else 1
+    for index, part in enumerate(parts[1:], start=1):
+        if part.isalpha() and len(part) > longest:
+            parts = parts[:index]
+            break
+    raw = " ".join(parts)
+    if kind == "HEALTH_PLAN" and linked and parts[0].isalpha() and len(parts) == 1:
+        return None
+    count = sum(c.isdigit() for c in raw)
+    letters = any(c.isalpha() for c in raw)
+    if count < (digits if not (linked and letters) else min(digits, 3)):
+        return None
+    if parts[0].isalpha() and parts[0].islower():
+        return None
+    end = value.start() + len(raw)
+    if not letters and re.match(UNIT, text[end : end + 12]):
+        return None
+    if not linked and re.match(r"[,.]\d", text[end : end + 2]):
+        return None
+    if re.fullmatch(r"(?:19|20)\d\d", raw) and not linked:
+        return None
+    return end
+
+
+def short(label: str) -> str:
+    """A label as a reason names it."""
+    return label.strip(" :=#").lower()[:30]
+
+
+def social_security(text: str) -> Iterator[Span]:
+    for match in _SSN_LABEL.finditer(text):
+        yield Span(*match.span(1), "SSN", "nine digits after the label")
+    for match in _SSN_BARE.finditer(text):
+        yield Span(*match.span(), "SSN", "the form 123-45-6789")
+    if re.search(r"SSN|[Ss]ocial [Ss]ecurity", text):
+        for match in re.finditer(r"(?<![\d-])\d{3}[- ]\d{2}[- ]\d{4}(?![\d-])", text):
+            yield Span(*match.span(), "SSN", "the form of one, in a text that names them")

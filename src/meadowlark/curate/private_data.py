@@ -1,0 +1,166 @@
+"""Private data in records: found in every field, then flagged, replaced by surrogates, or dropped.
+
+A record comes in; the record that may be kept, and what was found in it, come out. What was found
+is for a file of its own, away from the data. Patterns find what ``identifiers`` describes; names
+without a cue need Presidio (the extra ``privacy``). Neither is a certificate of anything: read a
+sample."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from meadowlark.curate.identifiers import EPONYMS, Span, find, without_overlap
+from meadowlark.curate.options import PrivateDataOptions
+from meadowlark.curate.surrogates import Surrogates
+from meadowlark.records import Record, Turn
+
+TAG = "private_data"
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("original_id", pa.string()),
+        ("field", pa.string()),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("kind", pa.string()),
+        ("reason", pa.string()),
+        ("text", pa.string()),
+        ("replacement", pa.string()),
+    ]
+)
+"""Of ``private.parquet``: one row for each place; ``start`` and ``end`` count characters of the
+field as it was before anything was replaced."""
+
+Finder = Callable[[str], list[Span]]
+
+
+class Place(NamedTuple):
+    """One identifier in one field (``instruction``, ``input``, ``output``, ``history.0``, ...)."""
+
+    field: str
+    span: Span
+    text: str
+    replacement: str = ""
+
+
+def make_finder(options: PrivateDataOptions) -> Finder:
+    """The search that the options ask for. ModuleNotFoundError names Presidio where it is
+    missing."""
+    kinds = frozenset(options.kinds)
+    if options.names != "presidio":
+        return lambda text: find(text, kinds)
+    analyse = _presidio()
+    return lambda text: without_overlap(find(text, kinds) + analyse(text))
+
+
+def _presidio() -> Finder:
+    engine: Any = importlib.import_module("presidio_analyzer").AnalyzerEngine()
+    kinds = {"PERSON": "NAME", "LOCATION": "PLACE"}
+
+    def analyse(text: str) -> list[Span]:
+        found = engine.analyze(text=text, language="en", entities=list(kinds))
+        # Alone it takes numbers and abbreviations for persons.
+        return [
+            Span(r.start, r.end, kinds[r.entity_type], "Presidio")
+            for r in found
+            if r.score >= 0.5 and re.search(r"[a-z]{2}", text[r.start : r.end])
+        ]
+
+    return analyse
+
+
+def places(record: Record, finder: Finder) -> list[Place]:
+    """The identifiers of all fields; a name announced in one place is found in the others too."""
+    fields = _fields(record)
+    found = {name: finder(text) for name, text in fields.items() if text}
+    names = {
+        word
+        for name, spans in found.items()
+        for span in spans
+        if span.kind == "NAME"
+        for word in re.findall(r"[A-Z][a-zà-ÿ'’-]{3,}", fields[name][span.start : span.end])
+    }
+    whole = " ".join(fields.values())
+    # A word that also stands in small letters is a word, and an eponym a disease's.
+    names = {n for n in names - EPONYMS if not re.search(rf"\b{re.escape(n.lower())}\b", whole)}
+    if names:
+        again = re.compile(
+            rf"\b(?:{'|'.join(sorted(map(re.escape, names)))})\b"
+            r"(?!['’]?s?\s(?:disease|syndrome|sign|test|score|criteria|lymphoma|palsy|procedure))"
+        )
+        for name, text in fields.items():
+            more = [Span(*m.span(), "NAME", "named before") for m in again.finditer(text)]
+            found[name] = without_overlap([*found.get(name, []), *more])
+    return [
+        Place(name, span, fields[name][span.start : span.end])
+        for name, spans in found.items()
+        for span in spans
+    ]
+
+
+def flagged(record: Record, found: list[Place]) -> Record:
+    """The record with a tag that says what it holds and how often; its text stays."""
+    return dataclasses.replace(record, tags={**record.tags, TAG: counted(found)})
+
+
+def redacted(
+    record: Record, found: list[Place], secret: bytes, shift_days: int
+) -> tuple[Record, list[Place]]:
+    """The record with surrogates, and the places with what stands there now.
+
+    Its id is new. The former id is not among its parents: it is a hash of the original text, by
+    which a guess at what was replaced could be tried.
+    """
+    surrogates = Surrogates(secret, record.id, shift_days)
+    filled = [p._replace(replacement=surrogates(p.text, p.span)) for p in found]
+    fields = _fields(record)
+    for place in sorted(filled, key=lambda p: -p.span.start):
+        text = fields[place.field]
+        fields[place.field] = text[: place.span.start] + place.replacement + text[place.span.end :]
+    made = dataclasses.replace(
+        record,
+        id="",
+        instruction=fields["instruction"],
+        input=fields["input"],
+        output=fields["output"],
+        history=tuple(Turn(t.role, fields[f"history.{i}"]) for i, t in enumerate(record.history)),
+        parents=(),
+        tags={name: value for name, value in record.tags.items() if name != "original_id"},
+    )
+    return made, filled
+
+
+def counted(found: list[Place]) -> str:
+    """What was found, without a word of it: ``2 DATE, 1 NAME``."""
+    counts = Counter(place.span.kind for place in found)
+    return ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items()))
+
+
+def rows_of(found: list[Place], kept_id: str, original_id: str) -> list[dict[str, Any]]:
+    """The rows of ``private.parquet`` for one record."""
+    return [
+        {
+            "id": kept_id,
+            "original_id": original_id,
+            "field": p.field,
+            "start": p.span.start,
+            "end": p.span.end,
+            "kind": p.span.kind,
+            "reason": p.span.reason,
+            "text": p.text,
+            "replacement": p.replacement,
+        }
+        for p in found
+    ]
+
+
+def _fields(record: Record) -> dict[str, str]:
+    texts = {"instruction": record.instruction, "input": record.input, "output": record.output}
+    return texts | {f"history.{i}": turn.content for i, turn in enumerate(record.history)}

@@ -1,0 +1,223 @@
+"""Private data: measured on the frozen sentences, and on real exam questions; surrogates and
+dates."""
+
+import datetime
+import json
+import re
+import stat
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meadowlark.curate.clean import PRIVATE_FILE, clean, read_rules
+from meadowlark.curate.identifiers import Span, find
+from meadowlark.curate.options import PrivateDataOptions
+from meadowlark.curate.private_data import make_finder, places, redacted
+from meadowlark.curate.surrogates import Surrogates, shifted
+from meadowlark.dataset import read, read_table
+from meadowlark.records import Record
+from meadowlark.tasks import load, resolve
+
+SET = Path(__file__).parent / "private_data"
+FREE_TEXT = {"NAME", "PLACE"}
+
+
+def _sentences(name: str) -> list[dict]:
+    return [json.loads(line) for line in (SET / name).read_text("utf-8").splitlines()]
+
+
+def _found(text: str, span: dict) -> bool:
+    covered = {i for found in find(text) for i in range(found.start, found.end)}
+    return all(i in covered for i in range(span["start"], span["end"]) if text[i].isalnum())
+
+
+def test_of_structured_identifiers_at_least_98_in_100_are_found() -> None:
+    wanted = [
+        (row["text"], span)
+        for row in _sentences("identifiers.jsonl")
+        for span in row["spans"]
+        if span["kind"] not in FREE_TEXT
+    ]
+    assert len(wanted) == 362
+    found = sum(_found(text, span) for text, span in wanted)
+    assert found / len(wanted) >= 0.98
+
+
+def test_no_look_alike_is_touched() -> None:
+    assert [r["text"] for r in _sentences("lookalikes.jsonl") if find(r["text"])] == []
+
+
+def test_the_real_medqa_questions_change_nowhere(real_data: Path) -> None:
+    questions, _ = load(resolve("medqa", real_data))
+    assert len(questions) == 1273
+    texts = [text for q in questions for text in (q.prompt, *q.choices)]
+    assert [text for text in texts if find(text)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("A 92-year-old man has a cough.", []),  # how exams open
+        ("Pt is a 92-year-old man with a cough.", ["AGE"]),
+        ("A 92-year-old man, MRN 448120, has a cough.", ["AGE", "MRN"]),
+        ("Fever up to 101F, aged up to age 90.", []),
+        ("This 101F fell at home.", ["AGE"]),
+        ("A trip to St. Louis, Missouri, a month ago.", []),
+        ("Seen 3/4/2019 in St. Louis, Missouri.", ["DATE", "PLACE"]),
+    ],
+)
+def test_an_exam_vignettes_age_and_a_town_count_only_beside_something_else(
+    text: str, kinds: list[str]
+) -> None:
+    assert [span.kind for span in find(text)] == kinds
+
+
+def test_a_name_announced_once_is_found_wherever_it_stands() -> None:
+    record = Record(
+        "Summarise", "Patient name: Ada Quillfeather. Quillfeather has gout.", "Quillfeather"
+    )
+    found = places(record, find)
+    assert [(p.field, p.text) for p in found] == [
+        ("input", "Ada Quillfeather"),
+        ("input", "Quillfeather"),
+        ("output", "Quillfeather"),
+    ]
+
+
+def test_a_patient_called_graves_does_not_take_the_disease_along() -> None:
+    record = Record("Mr. Graves has Graves disease.", "", "Graves disease is treated.")
+    assert [p.text for p in places(record, find)] == ["Graves"]
+
+
+NOTE = Record(
+    "Summarise the note.",
+    "Mr. Tobin Ekwall, MRN 00482913, seen 03/14/2019 and 03/21/2019; call (555) 013-4482. "
+    "Mr. Ekwall takes lisinopril 20 mg.",
+    "Ekwall was seen on 03/14/2019, record MRN 00482913.",
+)
+
+
+def test_surrogates_are_the_same_within_a_record_and_others_in_another() -> None:
+    made, filled = redacted(NOTE, places(NOTE, find), b"secret", 364)
+    by_text: dict[str, set[str]] = {}
+    for place in filled:
+        by_text.setdefault(place.text, set()).add(place.replacement)
+    assert all(len(replacements) == 1 for replacements in by_text.values())
+    assert by_text["Tobin Ekwall"].pop().split()[1] in by_text["Ekwall"]
+    assert not any(word in made.input + made.output for word in ("Ekwall", "Tobin", "00482913"))
+    assert "lisinopril 20 mg" in made.input
+    other, _ = redacted(NOTE, places(NOTE, find), b"another secret", 364)
+    assert other.input != made.input
+
+
+def test_all_dates_of_a_record_move_by_one_offset() -> None:
+    made, _ = redacted(NOTE, places(NOTE, find), b"secret", 364)
+    dates = [
+        datetime.datetime.strptime(text, "%m/%d/%Y")
+        for text in re.findall(r"\d\d/\d\d/\d{4}", made.input)
+    ]
+    assert len(dates) == 2
+    assert (dates[1] - dates[0]).days == 7
+    assert dates[0] != datetime.datetime(2019, 3, 14)
+
+
+def test_a_redacted_record_does_not_carry_the_hash_of_what_was_replaced() -> None:
+    made, _ = redacted(NOTE, places(NOTE, find), b"secret", 364)
+    assert made.id != NOTE.id
+    assert NOTE.id not in made.parents
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "days", "expected"),
+    [
+        ("03/14/2019", "month/day/year", 20, "04/03/2019"),
+        ("1979-12-30", "year-month-day", 3, "1980-01-02"),
+        ("15.01.2021", "month/day/year", 1, "16.01.2021"),
+        ("01-FEB-1937", "day-month-year", 28, "01-MAR-1937"),
+        ("Sept. 9, 2011", "month and day", 1, "Sep. 10, 2011"),
+        ("the 1st of March", "day and month", 1, "the 2nd of March"),
+        ("Tuesday, March 3rd", "month and day", 1, "Wednesday, March 4th"),
+        ("March 2017", "month and year", 31, "April 2017"),
+        ("2017-05-30T14:22:10", "year-month-day", 2, "2017-06-01T14:22:10"),
+        ("20190822", "eight digits", 10, "20190901"),
+        ("Thanksgiving", "a holiday", 5, "[date]"),
+    ],
+)
+def test_a_moved_date_is_written_as_the_one_before(
+    text: str, reason: str, days: int, expected: str
+) -> None:
+    assert shifted(text, reason, days) == expected
+
+
+@given(
+    st.dates(datetime.date(1920, 1, 1), datetime.date(2090, 1, 1)),
+    st.integers(-364, 364),
+    st.sampled_from(["%Y-%m-%d", "%m/%d/%Y", "%d %B %Y", "%B %d, %Y", "%d-%b-%Y"]),
+)
+def test_moving_a_date_is_what_the_calendar_says(date: datetime.date, days: int, form: str) -> None:
+    (span,) = find(f"Seen on {date.strftime(form)}.")
+    text = date.strftime(form)
+    moved = shifted(text, span.reason, days)
+    assert datetime.datetime.strptime(moved, form).date() == date + datetime.timedelta(days)
+
+
+def test_surrogate_numbers_are_of_the_ranges_that_belong_to_nobody() -> None:
+    made = Surrogates(b"s", "k", 364)
+    assert made("219-09-4471", Span(0, 0, "SSN", "")).startswith("9")
+    assert re.fullmatch(r"\(\d{3}\) 555-01\d\d", made("(614) 234-0187", Span(0, 0, "PHONE", "")))
+    assert made("a.b@c.org", Span(0, 0, "EMAIL", "")).endswith("@example.org")
+    assert made("10.24.118.9", Span(0, 0, "IP", "")).startswith("192.0.2.")
+
+
+def test_kinds_that_are_not_asked_for_are_not_found() -> None:
+    finder = make_finder(PrivateDataOptions(action="flag", kinds=("SSN",)))
+    assert [s.kind for s in finder("SSN 219-09-4471, seen 03/14/2019")] == ["SSN"]
+
+
+def _notes(tmp_path: Path) -> Path:
+    file = tmp_path / "notes.jsonl"
+    rows = [{"instruction": NOTE.instruction, "input": NOTE.input, "output": NOTE.output}]
+    rows.append({"instruction": "What is gout?", "output": "Gout is a form of arthritis."})
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+@pytest.mark.parametrize("phi", ["flag", "redact", "drop"])
+def test_spans_are_kept_apart_and_only_their_owner_may_read_them(phi: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    clean(_notes(tmp_path), out, options=read_rules(None, (), phi))
+    file = out / PRIVATE_FILE
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    spans = pq.read_table(file).to_pylist()
+    for span in spans:
+        assert getattr(NOTE, span["field"])[span["start"] : span["end"]] == span["text"]
+    kept, _ = read(out, Record)
+    rejected = read_table(out / "rejected.parquet", Record).to_pylist()
+    if phi == "flag":
+        assert kept[0].input == NOTE.input
+        assert kept[0].tags["private_data"] == "3 DATE, 2 MRN, 3 NAME, 1 PHONE"
+    elif phi == "redact":
+        assert len(kept) == 2
+    else:
+        assert [row["reason"] for row in rejected] == ["private data"]
+        assert rejected[0]["detail"] == "3 DATE, 2 MRN, 3 NAME, 1 PHONE"
+    if phi != "flag":
+        everything = (
+            b"".join(p.read_bytes() for p in out.iterdir() if p.name not in (PRIVATE_FILE,))
+            + json.dumps(rejected + [r.input for r in kept]).encode()
+        )
+        assert b"Ekwall" not in everything
+        assert b"00482913" not in everything
+
+
+def test_copies_of_a_note_are_duplicates_though_their_surrogates_differ(tmp_path: Path) -> None:
+    file = tmp_path / "notes.jsonl"
+    rows = [
+        {"instruction": "Copy", "input": f"{NOTE.input}{end}", "output": "x"} for end in ("", " ")
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = clean(file, tmp_path / "out", options=read_rules(None, (), "redact"))
+    assert run.manifest.rows["rejected"] == {"exact duplicate": 1}
