@@ -46,7 +46,7 @@ def test_the_requirements_are_those_of_the_package() -> None:
     assert "pyarrow" in needed[""]
     assert "torch" in needed["train"]
     assert needed["train"]["torch"].startswith("torch>=")
-    assert set(needed) == {"", "kernels", "trackers", "train"}
+    assert set(needed) == {"", "kernels", "sheets", "trackers", "train"}
 
 
 def test_without_torch_it_still_works() -> None:
