@@ -9,13 +9,12 @@ depends on the number of rows by some 300 bytes each, not on their text.
 
 from __future__ import annotations
 
-import multiprocessing
+import functools
 import os
 import secrets
 import shutil
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +32,7 @@ from meadowlark.curate.options import CleanOptions
 from meadowlark.curate.semantic import semantic_duplicates
 from meadowlark.dataset import Run, count_rows, open_run, read_batches
 from meadowlark.match import minhash
+from meadowlark.processes import in_order
 from meadowlark.progress import Progress
 from meadowlark.records import SCHEMAS, Question, Record, Rejected, rejected_schema, rejected_table
 from meadowlark.tasks import TaskFiles, resolve
@@ -125,60 +125,17 @@ def _settings(settings: Sequence[str]) -> dict[str, Any]:
 def _examined(
     data: Path, examiner: Examiner, limit: int | None, workers: int
 ) -> Iterator[tuple[Examined, list[Rejected]]]:
-    """The blocks of a file in order, examined here or by processes with a bounded look-ahead."""
-    total = count_rows(data, Record, limit)
+    """The blocks of a file in order, examined."""
     blocks = read_batches(data, Record, BLOCK, limit)
-    head = []
-    for block in blocks:
-        head.append(block)
-        if len(head) * BLOCK > ALONE:
-            break
-    workers = workers or len(os.sched_getaffinity(0))
-    with Progress("clean", total) as progress:
-        if len(head) * BLOCK <= ALONE or workers == 1:
-            for table, unread in _chain(head, blocks):
-                yield examiner(table), unread
-                progress.advance(table.num_rows + len(unread))
-            return
-        with ProcessPoolExecutor(
-            workers,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_start_worker,
-            initargs=(examiner.options, examiner.questions, examiner.secret),
-        ) as pool:
-            waiting: deque[tuple[Future[Examined], list[Rejected]]] = deque()
-            for table, unread in _chain(head, blocks):
-                waiting.append((pool.submit(_in_worker, table), unread))
-                if len(waiting) > 2 * workers:
-                    yield _next(waiting, progress)
-            while waiting:
-                yield _next(waiting, progress)
+    work = functools.partial(_examine, examiner)
+    with Progress("clean", count_rows(data, Record, limit)) as progress:
+        for (table, unread), made in in_order(work, blocks, few=ALONE // BLOCK, workers=workers):
+            yield made, unread
+            progress.advance(table.num_rows + len(unread))
 
 
-def _next(
-    waiting: deque[tuple[Future[Examined], list[Rejected]]], progress: Progress
-) -> tuple[Examined, list[Rejected]]:
-    future, unread = waiting.popleft()
-    made = future.result()
-    progress.advance(made.kept.num_rows + made.rejected.num_rows + len(unread))
-    return made, unread
-
-
-def _chain(head: list[Any], rest: Iterator[Any]) -> Iterator[Any]:
-    yield from head
-    yield from rest
-
-
-_worker: Examiner
-
-
-def _start_worker(options: CleanOptions, questions: Sequence[Question], secret: bytes) -> None:
-    global _worker
-    _worker = Examiner(options, questions, secret)
-
-
-def _in_worker(table: pa.Table) -> Examined:
-    return _worker(table)
+def _examine(examiner: Examiner, block: tuple[pa.Table, list[Rejected]]) -> Examined:
+    return examiner(block[0])
 
 
 # --------------------------------------------------------------------------- what is laid aside

@@ -71,6 +71,10 @@ class Examiner:
         wanted = self.options.private_data
         self._find = private_data.make_finder(wanted) if wanted.action != "off" else None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process gets what this was made of, and makes its own index and patterns."""
+        return Examiner, (self.options, self.questions, self.secret)
+
     def __call__(self, table: pa.Table) -> Examined:
         """The block examined, its rows in their order."""
         options = self.options

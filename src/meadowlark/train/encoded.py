@@ -10,17 +10,16 @@ The cache is ``$MEADOWLARK_CACHE``, or ``~/.cache/meadowlark``, readable by its 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
 import tempfile
 import time
 from bisect import bisect_right
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -31,6 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from meadowlark.dataset import count_rows, fingerprint, read_batches, rows_path
+from meadowlark.processes import in_order
 from meadowlark.progress import Progress
 from meadowlark.records import Record, Rejected, from_table, rejected_schema, rejected_table
 from meadowlark.train.encode import Encoder, Example, LossOn, TooLong
@@ -233,13 +233,15 @@ def _make(
     reasons: Counter[str] = Counter()
     licences: Counter[str] = Counter()
     schema = rejected_schema(Record)
+    work = functools.partial(_encode_batch, Encoder(tokenizer, **asdict(settings)))
+    batches = read_batches(path, Record, BATCH, limit)
     with (
         pa.OSFile(str(folder / ROWS), "wb") as sink,
         pa.ipc.new_file(sink, SCHEMA) as rows,
         pq.ParquetWriter(folder / REJECTED, schema, compression="zstd") as refused,
         Progress(label, count_rows(path, Record, limit)) as progress,
     ):
-        for made in _encoded_batches(path, tokenizer, settings, limit, workers):
+        for _, made in in_order(work, batches, few=ALONE // BATCH, workers=workers):
             rows.write_batch(made.rows)
             if made.rejected.num_rows:
                 refused.write_table(made.rejected)
@@ -265,64 +267,8 @@ class _Made:
     totals: dict[str, int]
 
 
-def _encoded_batches(
-    path: Path, tokenizer: Any, settings: Settings, limit: int | None, workers: int
-) -> Iterator[_Made]:
-    """The batches of a file in order, encoded here or by processes with a bounded look-ahead."""
-    batches = read_batches(path, Record, BATCH, limit)
-    head: list[tuple[pa.Table, list[Rejected]]] = []
-    for batch in batches:
-        head.append(batch)
-        if len(head) * BATCH > ALONE:
-            break
-    workers = workers or len(os.sched_getaffinity(0))
-    if len(head) * BATCH <= ALONE or workers == 1:
-        encoder = Encoder(tokenizer, **asdict(settings))
-        for table, unread in _chain(head, batches):
-            yield _encode_batch(encoder, table, unread)
-        return
-    with _pool(workers, tokenizer, settings) as pool:
-        waiting: deque[Future[_Made]] = deque()
-        for table, unread in _chain(head, batches):
-            waiting.append(pool.submit(_in_worker, table, unread))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-def _chain(
-    head: list[tuple[pa.Table, list[Rejected]]],
-    rest: Iterator[tuple[pa.Table, list[Rejected]]],
-) -> Iterator[tuple[pa.Table, list[Rejected]]]:
-    yield from head
-    yield from rest
-
-
-def _pool(workers: int, tokenizer: Any, settings: Settings) -> Executor:
-    """Fresh processes: a fork of one that has run torch may hang."""
-    return ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(tokenizer, settings),
-    )
-
-
-_worker: Encoder
-
-
-def _start_worker(tokenizer: Any, settings: Settings) -> None:
-    global _worker
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
-    _worker = Encoder(tokenizer, **asdict(settings))
-
-
-def _in_worker(table: pa.Table, unread: list[Rejected]) -> _Made:
-    return _encode_batch(_worker, table, unread)
-
-
-def _encode_batch(encoder: Encoder, table: pa.Table, unread: list[Rejected]) -> _Made:
+def _encode_batch(encoder: Encoder, batch: tuple[pa.Table, list[Rejected]]) -> _Made:
+    table, unread = batch
     records = from_table(table, Record)
     cut, split = encoder.cut, encoder.split
     examples, refused = encoder.encode(records)

@@ -7,13 +7,11 @@ and for validation rows two hashes a row.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
-import multiprocessing
-import os
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +21,7 @@ import numpy.typing as npt
 from meadowlark.dataset import read_batches
 from meadowlark.match.ngrams import QuestionIndex
 from meadowlark.match.tokens import fold
+from meadowlark.processes import in_order
 from meadowlark.progress import Progress
 from meadowlark.records import Record, from_table
 from meadowlark.train.encoded import ALONE, BATCH, Encoded
@@ -98,17 +97,8 @@ def _digests(record: Record) -> tuple[bytes, bytes]:
     )
 
 
-_examiner: Examiner
-
-
-def _start(examiner: Examiner) -> None:
-    global _examiner
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
-    _examiner = examiner
-
-
-def _in_process(records: Sequence[Record], start: int, counts: Sequence[int]) -> Part:
-    return _examiner.examine(records, start, counts)
+def _examine(examiner: Examiner, batch: tuple[list[Record], int, list[int]]) -> Part:
+    return examiner.examine(*batch)
 
 
 class RowSet:
@@ -137,29 +127,11 @@ class RowSet:
         """Go through all rows of a file and the examples made of them."""
         examiner = Examiner(encoded.folder, verifier, index)
         batches = self._batches(path, encoded, limit)
-        workers = workers or len(os.sched_getaffinity(0))
+        work = functools.partial(_examine, examiner)
         with Progress(f"check {self.name}", encoded.counts.read) as progress:
-            if workers == 1 or encoded.counts.read <= ALONE:
-                for records, start, counts in batches:
-                    self._take(examiner.examine(records, start, counts))
-                    progress.advance(len(records))
-                return
-            with ProcessPoolExecutor(
-                workers,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_start,
-                initargs=(examiner,),
-            ) as pool:
-                waiting: deque[tuple[int, Future[Part]]] = deque()
-                for batch in batches:
-                    waiting.append((len(batch[0]), pool.submit(_in_process, *batch)))
-                    while len(waiting) > 2 * workers:
-                        n, part = waiting.popleft()
-                        self._take(part.result())
-                        progress.advance(n)
-                for n, part in waiting:
-                    self._take(part.result())
-                    progress.advance(n)
+            for batch, part in in_order(work, batches, few=ALONE // BATCH, workers=workers):
+                self._take(part)
+                progress.advance(len(batch[0]))
 
     def _batches(
         self, path: Path, encoded: Encoded, limit: int | None

@@ -1,0 +1,62 @@
+"""Work on many items by all cores, in order and in bounded memory: one way for every stage.
+
+Few items are done in this process, since starting others takes seconds. More go to fresh processes
+(a fork of one that has run torch may hang), never more than twice as many at a time as there are
+processes. A script that calls a stage over many rows needs ``if __name__ == "__main__":``, as
+everything does that starts processes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+def in_order(
+    work: Callable[[Item], Made], items: Iterable[Item], *, few: int, workers: int = 0
+) -> Iterator[tuple[Item, Made]]:
+    """Each item with what ``work`` made of it, in the items' order.
+
+    Up to ``few`` items are done here, as all are with one worker; ``workers`` 0 takes as many
+    processes as there are cores. ``work`` and the items must be picklable; each process gets
+    ``work`` once.
+    """
+    items = iter(items)
+    head = list(itertools.islice(items, few + 1))
+    everything = itertools.chain(head, items)
+    workers = workers or len(os.sched_getaffinity(0))
+    if len(head) <= few or workers == 1:
+        for item in everything:
+            yield item, work(item)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _begin, (work,)) as pool:
+        waiting: deque[tuple[Item, Future[Made]]] = deque()
+        for item in everything:
+            waiting.append((item, pool.submit(_do, item)))
+            if len(waiting) > 2 * workers:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        for done, future in waiting:
+            yield done, future.result()
+
+
+_work: Callable[[Any], Any]
+
+
+def _begin(work: Callable[[Any], Any]) -> None:
+    global _work
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+    _work = work
+
+
+def _do(item: Any) -> Any:
+    return _work(item)
