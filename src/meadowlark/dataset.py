@@ -171,15 +171,23 @@ def read(path: Path, kind: type[Row], limit: int | None = None) -> tuple[list[Ro
         return from_table(read_table(file, kind, limit), kind), []
     rows: list[Row] = []
     rejected: list[Rejected] = []
-    for number, raw in enumerate(raw_rows(file), start=1):
-        if limit is not None and len(rows) >= limit:
-            break
-        made = parse_row(raw, kind, number)
+    for made in _parsed(file, kind, limit):
         if isinstance(made, Rejected):
             rejected.append(made)
         else:
             rows.append(made)
     return rows, rejected
+
+
+def _parsed(file: Path, kind: type[Row], limit: int | None) -> Iterator[Row | Rejected]:
+    """A json, jsonl or csv file row by row, until ``limit`` usable ones have come."""
+    left = limit if limit is not None else sys.maxsize
+    for number, raw in enumerate(raw_rows(file), start=1):
+        if not left:
+            return
+        made = parse_row(raw, kind, number)
+        left -= not isinstance(made, Rejected)
+        yield made
 
 
 def read_batches(
@@ -190,9 +198,9 @@ def read_batches(
     A parquet file, or a folder of its parts, is never held whole; nor is JSON lines or CSV.
     """
     file = rows_path(path, kind)
-    left = limit if limit is not None else sys.maxsize
     if file.suffix == ".parquet" or file.is_dir():
-        for part in sorted(file.glob("*.parquet")) if file.is_dir() else [file]:
+        left = limit if limit is not None else sys.maxsize
+        for part in _parts(file):
             with _parquet(part, kind) as source:
                 for batch in source.iter_batches(size):
                     table = pa.Table.from_batches([batch]).slice(0, left)
@@ -203,15 +211,11 @@ def read_batches(
         return
     rows: list[Row] = []
     rejected: list[Rejected] = []
-    for number, raw in enumerate(raw_rows(file), start=1):
-        if not left:
-            break
-        made = parse_row(raw, kind, number)
+    for made in _parsed(file, kind, limit):
         if isinstance(made, Rejected):
             rejected.append(made)
         else:
             rows.append(made)
-            left -= 1
         if len(rows) + len(rejected) >= size:
             yield to_table(rows, kind), rejected
             rows, rejected = [], []
@@ -224,9 +228,13 @@ def count_rows(path: Path, kind: type[Any], limit: int | None = None) -> int | N
     file = rows_path(path, kind)
     if file.suffix != ".parquet" and not file.is_dir():
         return None
-    parts = file.glob("*.parquet") if file.is_dir() else [file]
-    total = sum(int(_parquet(part, kind).metadata.num_rows) for part in parts)
+    total = sum(int(_parquet(part, kind).metadata.num_rows) for part in _parts(file))
     return total if limit is None else min(total, limit)
+
+
+def _parts(file: Path) -> list[Path]:
+    """The parquet files of a folder of parts in order, or the one file."""
+    return sorted(file.glob("*.parquet")) if file.is_dir() else [file]
 
 
 def _parquet(file: Path, kind: type[Any]) -> pq.ParquetFile:
@@ -244,8 +252,7 @@ def _parquet(file: Path, kind: type[Any]) -> pq.ParquetFile:
 def read_table(path: Path, kind: type[Any], limit: int | None = None) -> pa.Table:
     """An Arrow table of one noun from a folder or parquet file, checked against its schema."""
     file = rows_path(path, kind)
-    parts = sorted(file.glob("*.parquet")) if file.is_dir() else [file]
-    table = pa.concat_tables(_parquet(part, kind).read() for part in parts)
+    table = pa.concat_tables(_parquet(part, kind).read() for part in _parts(file))
     return table if limit is None else table.slice(0, limit)
 
 
