@@ -12,7 +12,7 @@ from typing import Any
 
 from meadowlark.errors import UserError
 from meadowlark.llm.chat import ChatReply, ChatRequest, FinishReason, well_formed
-from meadowlark.llm.endpoint import MALFORMED, Access, Endpoint, checked_url, count_of, quota_of
+from meadowlark.llm.endpoint import Access, Endpoint, checked_url, count_of
 from meadowlark.llm.prices import ANTHROPIC_HOST, Price, known_price
 from meadowlark.llm.rates import Limits, Quota
 
@@ -61,13 +61,7 @@ class AnthropicModel:
         """Send one request; raises :class:`CallFailed` with what a retry can do about it."""
         server = self._server
         response = await server.post(messages_body(self.name, request))
-        if response.status != 200:
-            raise server.failure(response, self.name)
-        raw = server.text_of(response)
-        try:
-            return parse_reply(json.loads(raw), raw, quota_of(response.headers))
-        except MALFORMED as error:
-            raise server.malformed(response, error) from None
+        return server.parsed(response, self.name, parse_reply)
 
     async def close(self) -> None:
         """Close the connection pool."""

@@ -15,7 +15,7 @@ import re
 import ssl
 import time
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 import aiohttp
 
 from meadowlark.errors import UserError
+from meadowlark.llm.chat import ChatReply
 from meadowlark.llm.errors import CallFailed
 from meadowlark.llm.keys import OTHER_KEY, provider_key, read_key
 from meadowlark.llm.prices import loopback
@@ -240,7 +241,19 @@ class Endpoint:
             quota=quota_of(response.headers),
         )
 
-    def malformed(self, response: Response, error: Exception) -> CallFailed:
+    def parsed(
+        self, response: Response, model: str, parse: Callable[[Any, str, Quota | None], ChatReply]
+    ) -> ChatReply:
+        """What ``parse`` reads from body, raw text and quota; else raises :class:`CallFailed`."""
+        if response.status != 200:
+            raise self.failure(response, model)
+        raw = self.text_of(response)
+        try:
+            return parse(json.loads(raw), raw, quota_of(response.headers))
+        except MALFORMED as error:
+            raise self._malformed(response, error) from None
+
+    def _malformed(self, response: Response, error: Exception) -> CallFailed:
         """The error for a 200 whose body is not what was asked for."""
         return CallFailed(
             "malformed reply",

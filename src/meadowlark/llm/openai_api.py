@@ -6,19 +6,16 @@ pool. Which key goes to which server is told in ``llm.keys``.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 from urllib.parse import urlsplit
 
 from meadowlark.llm.chat import ChatReply, ChatRequest, FinishReason, TokenLogprob, well_formed
 from meadowlark.llm.endpoint import (
-    MALFORMED,
     Access,
     Endpoint,
     checked_url,
     count_of,
     error_of,
-    quota_of,
 )
 from meadowlark.llm.prices import OPENAI_HOST, Price, known_price
 from meadowlark.llm.rates import Limits, Quota
@@ -73,13 +70,7 @@ class OpenAIModel:
         response = await server.post(chat_body(self.name, request, self._max_tokens))
         if response.status == 400 and error_of(response.body)[0] == "content_filter":
             return ChatReply("", "refused", raw=server.text_of(response))
-        if response.status != 200:
-            raise server.failure(response, self.name)
-        raw = server.text_of(response)
-        try:
-            return parse_reply(json.loads(raw), raw, quota_of(response.headers))
-        except MALFORMED as error:
-            raise server.malformed(response, error) from None
+        return server.parsed(response, self.name, parse_reply)
 
     async def close(self) -> None:
         """Close the connection pool."""
