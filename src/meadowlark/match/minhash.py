@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meadowlark.match.compiled import kernel
-from meadowlark.match.tokens import fold
+from meadowlark.match.tokens import fold, word_hash
 
 
 class Block(NamedTuple):
@@ -111,10 +111,7 @@ def _runs(
         n_words = 0
         while at < ends[i]:
             begin = at
-            code = np.uint64(0xCBF29CE484222325)
-            while text[at] != 32:
-                code = (code ^ np.uint64(text[at])) * np.uint64(0x100000001B3)
-                at += 1
+            code, at = word_hash(text, at)
             if at > begin:
                 words[n_words] = code
                 n_words += 1

@@ -119,6 +119,16 @@ def _clean(text: str) -> bytes:
 
 
 @kernel
+def word_hash(text: NDArray[np.uint8], at: int) -> tuple[np.uint64, int]:
+    """FNV-1a of the word that begins at `at` in cleaned text, and where the space after it is."""
+    code = np.uint64(0xCBF29CE484222325)
+    while text[at] != 32:
+        code = (code ^ np.uint64(text[at])) * np.uint64(0x100000001B3)
+        at += 1
+    return code, at
+
+
+@kernel
 def _slot(
     word: NDArray[np.uint8],
     code: np.uint64,
@@ -166,10 +176,7 @@ def _number(
         before = filled
         while at < ends[i]:
             begin = at
-            code = np.uint64(0xCBF29CE484222325)
-            while text[at] != 32:
-                code = (code ^ np.uint64(text[at])) * np.uint64(0x100000001B3)
-                at += 1
+            code, at = word_hash(text, at)
             if at > begin:
                 slot = _slot(text[begin:at], code, slots, hashes, starts, letters)
                 token = slots[slot]
@@ -217,10 +224,7 @@ def _find(
         before = filled
         while at < ends[i]:
             begin = at
-            code = np.uint64(0xCBF29CE484222325)
-            while text[at] != 32:
-                code = (code ^ np.uint64(text[at])) * np.uint64(0x100000001B3)
-                at += 1
+            code, at = word_hash(text, at)
             if at > begin:
                 token = slots[_slot(text[begin:at], code, slots, hashes, starts, letters)]
                 tokens[filled] = token if token >= 0 else count
