@@ -59,11 +59,7 @@ def _steps_of(checkpoint: Path) -> int:
 
 
 class PackedTrainer(Trainer):
-    """Trains one model over a plan of steps, logging to ``out`` and keeping one checkpoint.
-
-    ``flops_per_token`` and ``device_flops`` (FLOP/s of the matrix units of one device) give the
-    log its model FLOPs utilisation.
-    """
+    """Trains one model over a plan of steps, logging to ``out`` and keeping one checkpoint."""
 
     def __init__(
         self,
@@ -76,15 +72,12 @@ class PackedTrainer(Trainer):
         stop_below: float | None = None,
         *,
         sampler: Sampler | None = None,
-        flops_per_token: float | None = None,
-        device_flops: float | None = None,
     ) -> None:
         self.options, self.examples, self.steps = options, examples, steps
         self.checkpoints = out / CHECKPOINTS
         self.validation = validation
         self.stop_below = stop_below
         self.sampler = sampler
-        self.flops_per_token, self.device_flops = flops_per_token, device_flops
         self.autocast = autocast_dtype(options)
         self.lengths = _lengths(examples)
         self.log_path = out / log.NAME
@@ -172,10 +165,11 @@ class PackedTrainer(Trainer):
                 f"the loss of step {self.state.global_step + 1} is {float(total)}; lower "
                 "optimiser.learning_rate, or use run.precision = 'float32'"
             )
+        before = self.tokens_seen
         self._count_tokens(self.state.global_step + 1)
         if self.progress is not None:
-            tokens = sum(int(self.lengths[row]) for row in inputs.rows)
-            self.progress.advance(tokens, self._note(float(total)))
+            note = f"loss {float(total):.3f}, {_peak_memory_bytes() / 1e9:.1f} GB"
+            self.progress.advance(self.tokens_seen - before, note)
         return total
 
     def _gradients_meet(self, model: Any, last: bool) -> contextlib.AbstractContextManager[Any]:
@@ -184,21 +178,6 @@ class PackedTrainer(Trainer):
             return contextlib.nullcontext()
         meet: contextlib.AbstractContextManager[Any] = self.accelerator.no_sync(model)
         return meet
-
-    def _note(self, loss: float) -> str:
-        """What the live line shows besides rate and time left."""
-        assert self.progress is not None
-        parts = [f"loss {loss:.3f}"]
-        utilisation = self._utilisation(self.progress.per_second())
-        if utilisation is not None:
-            parts.append(f"{utilisation:.0%} MFU")
-        parts.append(f"{_peak_memory_bytes() / 1e9:.1f} GB")
-        return ", ".join(parts)
-
-    def _utilisation(self, tokens_per_s: float) -> float | None:
-        if not self.flops_per_token or not self.device_flops:
-            return None
-        return tokens_per_s * self.flops_per_token / self.device_flops / parallel.world_size()
 
     def _count_tokens(self, done: int) -> None:
         for step in self.steps[self._counted : done]:
@@ -265,9 +244,6 @@ class PackedTrainer(Trainer):
             key: logs[key] for key in ("loss", "learning_rate", "grad_norm") if key in logs
         }
         line |= {"tokens": self.tokens_seen, "tokens_per_s": round(speed, 1)}
-        utilisation = self._utilisation(speed)
-        if utilisation is not None:
-            line["mfu"] = round(utilisation, 4)
         self._write({**line, "memory_bytes": _peak_memory_bytes()})
 
     def _write(self, line: dict[str, Any]) -> dict[str, Any]:
