@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from training_proofs import power_cut
 
 from meadowlark.config import parse
-from meadowlark.errors import MeadowlarkError, UserError
+from meadowlark.errors import UserError
 from meadowlark.train import attention
 from meadowlark.train.attention import PROVED, use_packed_attention
 from meadowlark.train.encode import Example
@@ -182,7 +183,6 @@ def test_it_learns_and_a_stop_changes_no_bit(
     name: str, tokenizer: Any, mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from meadowlark.train.tokenizer import save_tokenizer
-    from meadowlark.train.trainer import PackedTrainer
 
     base = tmp_path / "base"
     build(name).save_pretrained(base)
@@ -200,17 +200,7 @@ def test_it_learns_and_a_stop_changes_no_bit(
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     results = train(options, whole).manifest.results
     assert results["validation_loss_after"] < results["validation_loss_before"] - 0.5
-    step = PackedTrainer.training_step
-
-    def failing(self: Any, *arguments: Any, **named: Any) -> torch.Tensor:
-        if self.state.global_step == 5:
-            raise MeadowlarkError("power cut")
-        return step(self, *arguments, **named)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(PackedTrainer, "training_step", failing)
-        with pytest.raises(MeadowlarkError, match="power cut"):
-            train(options, stopped)
+    power_cut(5, monkeypatch, options, stopped)
     assert train(options, stopped).manifest.resumed == 1
     found, expected = (load_file(run / "model.safetensors") for run in (stopped, whole))
     assert found.keys() == expected.keys()

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from training_proofs import power_cut
 
 from meadowlark.config import parse
-from meadowlark.errors import MeadowlarkError
 from meadowlark.train.options import TrainOptions
 from meadowlark.train.run import train
 from meadowlark.train.trainer import PackedTrainer
@@ -55,15 +55,7 @@ def test_state_is_in_8_bits_it_learns_and_a_stop_changes_no_bit(
         assert {state[weight][moment].dtype for moment in ("state1", "state2")} == {wanted}, name
     assert sum(state[w]["state1"].dtype == torch.uint8 for w in trainer.model.parameters()) == 15
 
-    def failing(self: Any, *arguments: Any, **named: Any) -> torch.Tensor:
-        if self.state.global_step == 6:
-            raise MeadowlarkError("power cut")
-        return step(self, *arguments, **named)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(PackedTrainer, "training_step", failing)
-        with pytest.raises(MeadowlarkError, match="power cut"):
-            train(options(mixed), stopped)
+    power_cut(6, monkeypatch, options(mixed), stopped)
     assert train(options(mixed), stopped).manifest.resumed == 1
     found, expected = (load_file(run / "model.safetensors") for run in (stopped, whole))
     assert all(torch.equal(found[key], expected[key]) for key in expected)

@@ -9,9 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from training_proofs import power_cut
 
 from meadowlark.config import parse
-from meadowlark.errors import MeadowlarkError, UserError
+from meadowlark.errors import UserError
 from meadowlark.records import Record
 from meadowlark.train.adapters import add_lora
 from meadowlark.train.attention import use_packed_attention
@@ -222,22 +223,11 @@ def test_an_adapter_learns_and_loads_in_plain_peft(
 def test_a_stop_changes_no_bit(
     kind: str, base: Path, mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from meadowlark.train.trainer import PackedTrainer
 
     asked = options(base, mixed, kind, optimiser={"max_steps": 6})
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     train(asked, whole)
-    step = PackedTrainer.training_step
-
-    def failing(self: Any, *arguments: Any, **named: Any) -> torch.Tensor:
-        if self.state.global_step == 4:
-            raise MeadowlarkError("power cut")
-        return step(self, *arguments, **named)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(PackedTrainer, "training_step", failing)
-        with pytest.raises(MeadowlarkError, match="power cut"):
-            train(asked, stopped)
+    power_cut(4, monkeypatch, asked, stopped)
     train(asked, stopped)
     name = "adapter_model.safetensors"
     assert (stopped / name).read_bytes() == (whole / name).read_bytes()

@@ -16,6 +16,7 @@ from training_proofs import (
     SCRATCH,
     eight_passes_of_a_row_equal_one_of_eight_rows,
     options,
+    power_cut,
     trains_as_a_loop_written_by_hand,
 )
 
@@ -336,23 +337,12 @@ def test_an_interrupted_adapter_run_with_dropout_goes_on_bit_for_bit(
     base: Path, mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped by an error at step 10, after the checkpoint of step 8: weights, dropout, order."""
-    from meadowlark.train.trainer import PackedTrainer
 
     lora = {"rank": 4, "dropout": 0.3, "targets": ["q_proj", "down_proj"]}
     asked = options(mixed, model={"base": str(base)}, lora=lora)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     train(asked, whole)
-    step = PackedTrainer.training_step
-
-    def failing(self: Any, *arguments: Any, **named: Any) -> torch.Tensor:
-        if self.state.global_step == 10:
-            raise MeadowlarkError("power cut")
-        return step(self, *arguments, **named)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(PackedTrainer, "training_step", failing)
-        with pytest.raises(MeadowlarkError, match="power cut"):
-            train(asked, stopped)
+    power_cut(10, monkeypatch, asked, stopped)
     train(asked, stopped)
     name = "adapter_model.safetensors"
     assert (stopped / name).read_bytes() == (whole / name).read_bytes()

@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from meadowlark.config import parse
+from meadowlark.errors import MeadowlarkError
 from meadowlark.records import Record
-from meadowlark.train import log, loss, pack
+from meadowlark.train import log, loss, pack, trainer
 from meadowlark.train.encode import Encoder, Example
 from meadowlark.train.model import load_model
 from meadowlark.train.options import TrainOptions
@@ -33,6 +34,21 @@ def options(rows: Path, **sections: Any) -> TrainOptions:
     for name, section in sections.items():
         values[name] = section if name in ("model", "lora") else {**values[name], **section}
     return parse(values, TrainOptions, "test")
+
+
+def power_cut(step: int, monkeypatch: pytest.MonkeyPatch, told: TrainOptions, out: Path) -> None:
+    """Train into ``out`` until an error that comes after so many steps."""
+    own = trainer.PackedTrainer.training_step
+
+    def failing(self: Any, *arguments: Any, **named: Any) -> torch.Tensor:
+        if self.state.global_step == step:
+            raise MeadowlarkError("power cut")
+        return own(self, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.PackedTrainer, "training_step", failing)
+        with pytest.raises(MeadowlarkError, match="power cut"):
+            train(told, out)
 
 
 def plain_loss(model: Any, example: Example) -> torch.Tensor:
