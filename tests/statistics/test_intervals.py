@@ -133,3 +133,42 @@ def test_one_prompt_gives_no_bootstrap_interval() -> None:
     assert intervals.bootstrap_interval([[1.0, 0.0]], seed=1) is None
     with pytest.raises(ValueError, match="no values"):
         intervals.bootstrap([[]], seed=1)
+
+
+def test_a_rate_that_never_varied_is_not_certain() -> None:
+    for n in (1, 12, 200):
+        assert intervals.rate_interval([1.0] * n, 1) == pytest.approx(intervals.wilson(n, n))
+        assert intervals.rate_interval([0.0] * n, 1) == pytest.approx(intervals.wilson(0, n))
+        low, high = intervals.rate_interval([0.5] * n, 1) or (0, 0)
+        differing = intervals.wilson(0, n)[1]
+        assert (low, high) == pytest.approx((0.5 - differing / 2, 0.5 + differing / 2))
+    assert intervals.rate_interval([], 1) is None
+
+
+def test_a_rate_that_varied_has_the_bootstrap_interval() -> None:
+    scores = [1.0, 0.5, 0.0, 1.0, 1.0, 0.5]
+    assert intervals.rate_interval(scores, 7) == intervals.bootstrap_interval(
+        [[score] for score in scores], 7
+    )
+
+
+def test_any_statistic_is_redrawn_by_prompts_as_the_mean_is() -> None:
+    values = np.random.default_rng(0).normal(size=80).tolist()
+    means = intervals.bootstrap_statistic(values, lambda drawn: sum(drawn) / len(drawn), seed=1)
+    assert means.shape == (1000,)
+    _, error = intervals.clustered_mean(values)
+    assert means.std() == pytest.approx(error, rel=0.1)
+    again = intervals.bootstrap_statistic(values, lambda drawn: sum(drawn) / len(drawn), seed=1)
+    assert (means == again).all()
+
+
+def test_a_redraw_without_an_answer_is_nan_and_no_prompts_are_refused() -> None:
+    def only_with_a_loss(drawn: list[float]) -> float:
+        if 0.0 not in drawn:
+            raise ValueError("won everything")
+        return sum(drawn) / len(drawn)
+
+    found = intervals.bootstrap_statistic([1.0, 1.0, 0.0], only_with_a_loss, seed=1)
+    assert np.isnan(found).mean() == pytest.approx((2 / 3) ** 3, abs=0.05)
+    with pytest.raises(ValueError, match="no prompts"):
+        intervals.bootstrap_statistic([], only_with_a_loss, seed=1)
