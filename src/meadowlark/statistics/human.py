@@ -27,8 +27,9 @@ class PreferenceRow(NamedTuple):
 
     ``n`` = ``wins`` + ``ties`` + ``losses`` items (of ``a``); ``undecided`` of the ties are items
     without a majority; ``unreadable`` items have no vote and are left out. ``win_rate`` is
-    (wins + ties/2)/n with the interval of :func:`rate_interval` over items; ``p_value`` is the exact sign test of wins against losses. The agreement of raters (raw share of
-    pairs, Krippendorff's alpha, Gwet's AC1, ties as a third category) is None with one rater.
+    (wins + ties/2)/n with the interval of :func:`rate_interval` over items; ``p_value`` is the
+    exact sign test of wins against losses. The agreement of raters (raw share of pairs,
+    Krippendorff's alpha, Gwet's AC1, ties as a third category) is None with one rater.
     """
 
     criterion: str
