@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meadowlark.statistics import intervals
@@ -172,3 +172,33 @@ def test_a_redraw_without_an_answer_is_nan_and_no_prompts_are_refused() -> None:
     assert np.isnan(found).mean() == pytest.approx((2 / 3) ** 3, abs=0.05)
     with pytest.raises(ValueError, match="no prompts"):
         intervals.bootstrap_statistic([], only_with_a_loss, seed=1)
+
+
+@given(
+    st.lists(st.tuples(st.floats(-5, 5), st.integers(0, 4)), min_size=2, max_size=30).filter(
+        lambda rows: len({cluster for _, cluster in rows}) > 1
+    )
+)
+@settings(max_examples=30, deadline=None)
+def test_the_clustered_error_of_statsmodels(rows: list[tuple[float, int]]) -> None:
+    statsmodels = pytest.importorskip("statsmodels.api")
+    values, clusters = [value for value, _ in rows], [cluster for _, cluster in rows]
+    theirs = statsmodels.OLS(values, np.ones(len(values))).fit(
+        cov_type="cluster", cov_kwds={"groups": np.array(clusters)}
+    )
+    mean, error = intervals.clustered_mean(values, clusters)
+    assert mean == pytest.approx(theirs.params[0], abs=1e-12)
+    assert error == pytest.approx(theirs.bse[0], abs=1e-9)
+
+
+@pytest.mark.parametrize("scores", [[], [0.5], [1.0, 0.0], [0.5] * 9, [1.0] * 9])
+def test_no_edge_gives_an_interval_without_its_mean(scores: list[float]) -> None:
+    assert (intervals.rate_interval(scores, 1) is None) == (not scores)
+    for found in (
+        intervals.rate_interval(scores, 1),
+        intervals.bootstrap_interval([[score] for score in scores], 1),
+        intervals.mean_interval(scores) if scores else None,
+    ):
+        if found is not None:
+            low, high = found
+            assert low <= sum(scores) / len(scores) <= high

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from meadowlark.errors import UserError
-from meadowlark.statistics.ratings import Contest, bradley_terry
+from meadowlark.records import Verdict
+from meadowlark.statistics.ratings import Contest, bradley_terry, contests
 
 
 def published(folder: Path) -> dict[str, Any]:
@@ -28,12 +29,12 @@ def test_agrestis_journals_to_every_digit(real_data: Path) -> None:
     expected = published(folder)["citations"]
     cited = {row["cited"]: row for row in rows(folder / "citations.csv")}
     names = list(cited)
-    contests = [
+    played = [
         Contest(a, b, float(cited[a][b]), float(cited[a][b]) + float(cited[b][a]))
         for i, a in enumerate(names)
         for b in names[:i]
     ]
-    found = bradley_terry(contests, expected["ref"])
+    found = bradley_terry(played, expected["ref"])
     assert len(found.ratings) == 4
     for name in ("Comm Statist", "JASA", "JRSS-B"):
         assert round(found.rating(name).strength, 4) == expected[name]
@@ -48,7 +49,7 @@ def test_agrestis_baseball_with_and_without_home_to_every_digit(
     folder = real_data / "judging/bradley_terry"
     expected = dict(published(folder)["baseball_home" if home else "baseball"])
     expected.pop("ref", None)
-    contests = [
+    played = [
         Contest(
             row["home.team"],
             row["away.team"],
@@ -57,7 +58,7 @@ def test_agrestis_baseball_with_and_without_home_to_every_digit(
         )
         for row in rows(folder / "baseball.csv")
     ]
-    found = bradley_terry(contests, "Baltimore", position=home)
+    found = bradley_terry(played, "Baltimore", position=home)
     if home:
         assert found.position is not None
         assert found.position_error is not None
@@ -77,7 +78,7 @@ def simulated(seed: int, prompts: int, first: float = 0.0) -> list[Contest]:
     """Four models of known strength, each pair judged in both orders on every prompt."""
     generator = np.random.default_rng(seed)
     strength = {"w": 0.0, "x": 0.4, "y": -0.7, "z": 1.1}
-    contests = []
+    played = []
     for item in range(prompts):
         for a in strength:
             for b in strength:
@@ -85,22 +86,22 @@ def simulated(seed: int, prompts: int, first: float = 0.0) -> list[Contest]:
                     continue
                 logit = strength[a] - strength[b] + first
                 won = generator.random() < 1 / (1 + math.exp(-logit))
-                contests.append(Contest(a, b, float(won), item=str(item)))
-    return contests
+                played.append(Contest(a, b, float(won), item=str(item)))
+    return played
 
 
 def test_strengths_of_choix() -> None:
     choix = pytest.importorskip("choix")
-    contests = simulated(1, 40)
+    played = simulated(1, 40)
     names = ["w", "x", "y", "z"]
     pairs = [
         (names.index(c.first), names.index(c.second))
         if c.points
         else (names.index(c.second), names.index(c.first))
-        for c in contests
+        for c in played
     ]
     theirs = choix.opt_pairwise(4, pairs, method="Newton-CG", tol=1e-9)
-    ours = [bradley_terry(contests, "w").rating(name).strength for name in names]
+    ours = [bradley_terry(played, "w").rating(name).strength for name in names]
     assert ours == pytest.approx((theirs - theirs[0]).tolist(), abs=1e-5)
 
 
@@ -112,9 +113,9 @@ def test_a_judge_who_prefers_what_comes_first_is_found_out_and_the_ratings_stay(
 
 
 def test_swapping_both_names_of_a_contest_changes_nothing() -> None:
-    contests = simulated(3, 20, first=0.5)
-    swapped = [Contest(c.second, c.first, c.n - c.points, c.n, -c.shown, c.item) for c in contests]
-    ours, theirs = (bradley_terry(c, "w", position=True) for c in (contests, swapped))
+    played = simulated(3, 20, first=0.5)
+    swapped = [Contest(c.second, c.first, c.n - c.points, c.n, -c.shown, c.item) for c in played]
+    ours, theirs = (bradley_terry(c, "w", position=True) for c in (played, swapped))
     assert ours.position == pytest.approx(theirs.position)
     for name in "xyz":
         one, other = ours.rating(name), theirs.rating(name)
@@ -137,13 +138,13 @@ def test_two_models_rate_by_the_log_odds_with_its_textbook_error() -> None:
 
 
 def test_repeated_verdicts_on_a_prompt_are_worth_no_more_than_one() -> None:
-    contests = simulated(5, 60)
-    once = bradley_terry(contests, "w", by_item=True).rating("z")
-    thrice = bradley_terry(contests * 3, "w", by_item=True).rating("z")
+    played = simulated(5, 60)
+    once = bradley_terry(played, "w", by_item=True).rating("z")
+    thrice = bradley_terry(played * 3, "w", by_item=True).rating("z")
     assert thrice.standard_error == pytest.approx(once.standard_error)
-    naive = bradley_terry(contests * 3, "w").rating("z")
+    naive = bradley_terry(played * 3, "w").rating("z")
     assert naive.standard_error == pytest.approx(
-        bradley_terry(contests, "w").rating("z").standard_error / math.sqrt(3)
+        bradley_terry(played, "w").rating("z").standard_error / math.sqrt(3)
     )
 
 
@@ -162,3 +163,14 @@ def test_what_has_no_finite_answer_is_refused_and_a_ridge_gives_one() -> None:
         bradley_terry([Contest("a", "a", 1)])
     with pytest.raises(UserError, match="zz"):
         bradley_terry([Contest("a", "b", 1, 2)], "zz")
+
+
+def test_verdicts_become_contests_whoever_is_named_a() -> None:
+    one = Verdict("1", "preference", "x", "y", "b", "a", "judge:j")
+    same = Verdict("1", "preference", "y", "x", "a", "b", "judge:j")
+    lost = Verdict("2", "preference", "x", "y", "a", "unreadable", "judge:j")
+    bad = Verdict("3", "preference", "x", "y", "a", "both_bad", "judge:j")
+    first, second, third = contests([one, same, lost, bad])
+    assert first == ("x", "y", 1, 1, -1, "1")
+    assert second == ("y", "x", 0, 1, 1, "1")
+    assert third == ("x", "y", 0.5, 1, 1, "3")

@@ -12,14 +12,14 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from meadowlark.records import Grade, Verdict, Winner
+from meadowlark.records import Grade, Verdict
 from meadowlark.statistics.agreement import agreement, majority
 from meadowlark.statistics.intervals import clustered_mean, rate_interval
 from meadowlark.statistics.paired import mcnemar_exact
+from meadowlark.statistics.raters import Vote, votes
 from meadowlark.statistics.student import p_value, t_quantile
 
 SEED = 42
-_POINTS: dict[Winner, float] = {"a": 1.0, "b": 0.0, "tie": 0.5, "both_bad": 0.5}
 
 
 class PreferenceRow(NamedTuple):
@@ -42,7 +42,7 @@ class PreferenceRow(NamedTuple):
     losses: int
     undecided: int
     unreadable: int
-    win_rate: float
+    win_rate: float | None
     low: float | None
     high: float | None
     p_value: float
@@ -90,25 +90,25 @@ class DifferenceRow(NamedTuple):
 def preference_table(verdicts: Iterable[Verdict], seed: int = SEED) -> list[PreferenceRow]:
     """Verdicts of several raters as one row a criterion and pair, sorted by these.
 
-    A pair is named as its names sort. A rater who judged an item more than once (in both orders)
-    has one vote: the side with more points, a tie where they cancel out. ``both_bad`` is a tie.
+    A pair is named as its names sort; each rater has one vote an item, as in :func:`votes`.
     """
-    votes: dict[tuple[str, str, str], dict[str, dict[str, list[float]]]] = {}
-    for v in verdicts:
-        a, b = sorted((v.a, v.b))
-        raters = votes.setdefault((v.criterion, a, b), {}).setdefault(v.item, {})
-        points = raters.setdefault(v.by, [])
-        if v.winner in _POINTS:
-            points.append(_POINTS[v.winner] if v.a == a else 1 - _POINTS[v.winner])
-    return [_preference_row(*key, votes[key], seed) for key in sorted(votes)]
+    rows = []
+    for found in votes(verdicts):
+        for pair in sorted({(unit.a, unit.b) for unit in found.units}):
+            table = [
+                row
+                for row, unit in zip(found.table, found.units, strict=True)
+                if (unit.a, unit.b) == pair
+            ]
+            rows.append(_preference_row(found.criterion, *pair, table, seed))
+    return rows
 
 
 def _preference_row(
-    criterion: str, a: str, b: str, items: dict[str, dict[str, list[float]]], seed: int
+    criterion: str, a: str, b: str, table: list[list[Vote | None]], seed: int
 ) -> PreferenceRow:
-    raters = sorted({by for item in items.values() for by in item})
-    table = [[_vote(item.get(by, [])) for by in raters] for _, item in sorted(items.items())]
-    decided = [majority(row, "undecided") for row in table if any(vote for vote in row)]
+    voted = [column for column in zip(*table, strict=True) if any(column)]
+    decided = [majority(row, "undecided") for row in table if any(row)]
     points = [1.0 if vote == "a" else 0.0 if vote == "b" else 0.5 for vote in decided]
     n, wins, losses = len(points), points.count(1.0), points.count(0.0)
     low, high = rate_interval(points, seed) or (None, None)
@@ -116,14 +116,14 @@ def _preference_row(
         criterion,
         a,
         b,
-        len(raters),
+        len(voted),
         n,
         wins,
         n - wins - losses,
         losses,
         decided.count("undecided"),
         len(table) - n,
-        sum(points) / n if n else math.nan,
+        sum(points) / n if n else None,
         low,
         high,
         mcnemar_exact(wins, losses),
@@ -131,14 +131,7 @@ def _preference_row(
     )
 
 
-def _vote(points: Sequence[float]) -> str | None:
-    if not points:
-        return None
-    mean = sum(points) / len(points)
-    return "tie" if mean == 0.5 else "a" if mean > 0.5 else "b"
-
-
-def _agreed(table: Sequence[Sequence[str | None]], coefficient: str) -> float | None:
+def _agreed(table: Sequence[Sequence[Vote | None]], coefficient: str) -> float | None:
     """A coefficient of the raters; None where no item has two votes or it cannot be told."""
     try:
         value = agreement(table, coefficient, categories=["a", "b", "tie"]).value

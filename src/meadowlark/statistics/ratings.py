@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meadowlark.errors import unknown
+from meadowlark.records import Verdict
 from meadowlark.statistics.intervals import quantile
 from meadowlark.statistics.logistic import fit_logistic, sigmoid
+from meadowlark.statistics.wins import POINTS_OF_A
 
 
 class Contest(NamedTuple):
@@ -32,6 +34,15 @@ class Contest(NamedTuple):
     n: float = 1.0
     shown: int = 1
     item: str = ""
+
+
+def contests(verdicts: Iterable[Verdict]) -> list[Contest]:
+    """Verdicts as contests; ``both_bad`` is a tie, and unreadable ones are left out."""
+    return [
+        Contest(v.a, v.b, POINTS_OF_A[v.winner], 1, 1 if v.shown_first == "a" else -1, v.item)
+        for v in verdicts
+        if v.winner in POINTS_OF_A
+    ]
 
 
 class Rating(NamedTuple):

@@ -10,10 +10,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from meadowlark.records import Winner
 from meadowlark.statistics.intervals import clustered_mean
 
 Outcome = Literal["win", "tie", "loss"]
 POINTS: dict[Outcome, float] = {"win": 1.0, "tie": 0.5, "loss": 0.0}
+POINTS_OF_A: dict[Winner, float] = {"a": 1.0, "b": 0.0, "tie": 0.5, "both_bad": 0.5}
+"""What a verdict's winner gives its ``a``; an unreadable one gives nothing, and is not in here."""
 
 
 class Tally(NamedTuple):
