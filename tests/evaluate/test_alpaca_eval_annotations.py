@@ -15,6 +15,7 @@ from meadowlark.evaluate.alpaca_eval import (
     to_annotations,
     verdict_from_annotation,
 )
+from meadowlark.evaluate.verdicts import read_verdicts
 from meadowlark.records import Answer, Question, Verdict
 
 ROW: dict[str, Any] = {
@@ -131,3 +132,12 @@ def test_a_verdict_without_its_texts_is_not_written() -> None:
         to_annotations([verdict], [], [])
     with pytest.raises(ValueError, match="no answer of base to 'q1'"):
         to_annotations([verdict], [Question("q1", "t", "What?")], [Answer("q1", "model", text="x")])
+
+
+def test_an_annotation_file_is_read_where_verdicts_are(tmp_path: Path) -> None:
+    file = tmp_path / "annotations.json"
+    rows = [ROW, {**ROW, "instruction": "Name two.", "preference": 9}]
+    file.write_text(json.dumps(rows), encoding="utf-8")
+    (verdict,), (rejected,) = read_verdicts(file)
+    assert verdict == verdict_from_annotation(ROW)
+    assert "preference 9 is neither 0 nor from 1 to 2" in rejected.detail
