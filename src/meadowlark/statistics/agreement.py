@@ -325,8 +325,8 @@ def agreement(
     - ``krippendorff`` (alpha, 1970): 1 - D_o/D_e over the items with two or more ratings.
 
     ``categories`` is the whole scale; left out, it is what was used, sorted, and an unused category
-    then lowers q (which matters to Gwet and Brennan-Prediger alone). ``weights`` is a name of
-    :func:`agreement_weights`, or ``krippendorff_ordinal``, Krippendorff's own ordinal metric,
+    then lowers q (which matters to Gwet and Brennan-Prediger, and with weights to all). ``weights``
+    is a name of :func:`agreement_weights`, or ``krippendorff_ordinal``, Krippendorff's own ordinal metric,
     which depends on how often each category was used (its error takes the weights as fixed).
     ``clusters`` names what items share (a prompt, for verdicts on several references). The variance
     divides by items - ``ddof``: 1 as Gwet does for ratings, 0 as Fleiss, Cohen & Everitt (1969) do
