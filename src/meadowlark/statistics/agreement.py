@@ -326,7 +326,7 @@ def agreement(
 
     ``categories`` is the whole scale; left out, it is what was used, sorted, and an unused category
     then lowers q (which matters to Gwet and Brennan-Prediger, and with weights to all). ``weights``
-    is a name of :func:`agreement_weights`, or ``krippendorff_ordinal``, Krippendorff's own ordinal metric,
+    is a name of :func:`agreement_weights`, or ``krippendorff_ordinal``, Krippendorff's own metric,
     which depends on how often each category was used (its error takes the weights as fixed).
     ``clusters`` names what items share (a prompt, for verdicts on several references). The variance
     divides by items - ``ddof``: 1 as Gwet does for ratings, 0 as Fleiss, Cohen & Everitt (1969) do
