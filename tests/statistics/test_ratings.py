@@ -123,6 +123,16 @@ def test_swapping_both_names_of_a_contest_changes_nothing() -> None:
         assert one.standard_error == pytest.approx(other.standard_error)
 
 
+def test_another_reference_moves_all_strengths_alike_and_turns_a_difference_around() -> None:
+    played = simulated(4, 30)
+    from_w, from_z = bradley_terry(played, "w"), bradley_terry(played, "z")
+    for name in "wxyz":
+        moved = from_z.rating(name).strength - from_w.rating(name).strength
+        assert moved == pytest.approx(-from_w.rating("z").strength)
+    assert from_z.rating("w").standard_error == pytest.approx(from_w.rating("z").standard_error)
+    assert from_z.deviance == pytest.approx(from_w.deviance)
+
+
 def test_a_tie_is_half_a_win_and_half_a_loss() -> None:
     ties = bradley_terry([Contest("a", "b", 0.5), Contest("a", "b", 1.0)])
     halves = bradley_terry([Contest("a", "b", 1.5, 2)])
