@@ -92,8 +92,8 @@ def bradley_terry(
     """logit P(i beats j) = λ_i - λ_j + η·shown by maximum likelihood, λ of ``reference`` at 0.
 
     ``reference`` is the first name in sorted order unless given; to compare two other models, name
-    one of them, since errors are those of differences from the reference. Ties count as half a win and half
-    a loss, so a tie pulls both together and carries as much weight as a decision. ``position``
+    one of them, since errors are those of differences from the reference. Ties count as half a win
+    and half a loss, so a tie pulls both together and weighs as much as a decision. ``position``
     fits η, a second parameter of the judge: e^η are the odds of the first of two equal answers; it
     needs contests shown in both orders. Errors are from the information matrix; with ``by_item``
     they are the sandwich over prompts, since verdicts on one prompt are related.
