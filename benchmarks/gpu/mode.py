@@ -159,7 +159,10 @@ def step_sizes(trainer: PackedTrainer, steps: Sequence[Step]) -> list[tuple[int,
     for step in steps:
         computed = sum(
             lay_out(
-                [trainer.examples[row] for row in rows], fill=fill, longest=options.data.max_length
+                [trainer.examples[row] for row in rows],
+                fill=fill,
+                longest=options.data.max_length,
+                share=not trainer.unshared,
             ).input_ids.numel()
             for rows, _ in trainer.passes(step.rows)
         )
@@ -377,7 +380,7 @@ def packed_equals_alone(at: Setup, kernels: str) -> Row:
     )
     packed = prepare(reference, options, at.tokenizer).to(at.device)
     with torch.autocast(at.device.type, torch.bfloat16):
-        together = summed_loss(packed, lay_out(rows, at.device))
+        together = summed_loss(packed, lay_out(rows, at.device, share=True))
     together.backward()
     wait(at.device)
     got = [parameter.grad.float().cpu() for parameter in packed.parameters()]

@@ -91,13 +91,13 @@ def build(name: str) -> Any:
     return model
 
 
-def samples(*lengths: int) -> list[Example]:
-    """Random rows, the second half of each supervised."""
-    rng = np.random.default_rng(0)
-    return [
-        Example("", rng.integers(3, VOCABULARY, n).astype(np.int32), ((n // 2, n),), 1)
-        for n in lengths
-    ]
+def samples(*lengths: int, alike: int = 0) -> list[Example]:
+    """Random rows that begin with so many tokens alike, the second half of each supervised."""
+    rng = np.random.default_rng(alike)
+    rows = [rng.integers(3, VOCABULARY, n).astype(np.int32) for n in lengths]
+    for row in rows:
+        row[:alike] = rows[0][:alike]
+    return [Example("", row, ((len(row) // 2, len(row)),), 1) for row in rows]
 
 
 def apart(found: Any, expected: Any) -> float:
@@ -127,12 +127,15 @@ def own(model: Any, examples: list[Example]) -> tuple[float, Any]:
 
 @family
 def test_packed_equals_alone_equals_transformers_own(name: str) -> None:
-    examples = samples(5, 40, 90, 17)
+    """Some rows begin alike: what they share is computed once, past a window's width too."""
+    examples = [*samples(5, 40, 90, 17), *samples(33, 70, 44, alike=27)]
     model = build(name)
     model.train()
     their_loss, theirs = own(model, examples)
     use_packed_attention(model, 128)
-    packed_loss, packed = learned(model, lay_out(examples))
+    batch = lay_out(examples, share=True)
+    assert batch.input_ids.numel() == sum(batch.samples.lengths) - 2 * 27
+    packed_loss, packed = learned(model, batch)
     alone_loss, alone = learned(model, *(lay_out([example]) for example in examples))
     assert packed_loss == pytest.approx(alone_loss, rel=1e-6)
     assert packed_loss == pytest.approx(their_loss, rel=1e-6)

@@ -22,7 +22,7 @@ from training_proofs import (
 from transformers import AttentionInterface
 
 from meadowlark.records import Record, Turn
-from meadowlark.train import attention, encode, encoded, loss, pack, rehearse, tokenizer, verify
+from meadowlark.train import attention, encode, encoded, loss, pack, prefix, rehearse, tokenizer, verify
 from meadowlark.train.check import check
 from meadowlark.train.checked import Checked
 from meadowlark.train.encode import Encoder, Example
@@ -340,11 +340,14 @@ def _causal_over_all(*arguments: Any, samples: Any = None, **named: Any) -> Any:
     if samples is not None:
         total = sum(samples.lengths)
         ends = torch.tensor([0, total], dtype=torch.int32)
-        samples = pack.Samples([total], ends, total)
+        samples = dataclasses.replace(
+            samples, lengths=[total], cumulative=ends, longest=total
+        )
     return _attention(*arguments, samples=samples, **named)
 
 
 _attention = attention.packed_attention
+_common_parts = prefix.common_parts
 
 PASSES: dict[str, tuple[Callable[..., Any], Any, str]] = {
     "positions run on": (
@@ -358,12 +361,17 @@ PASSES: dict[str, tuple[Callable[..., Any], Any, str]] = {
     ),
     "a token too far is predicted": (
         pack.lay_out,
-        edited(pack.lay_out, "_on(supervised - 1, device)", "_on(supervised, device)"),
+        edited(pack.lay_out, "on(supervised - 1)", "on(supervised)"),
         rehearse.LAYOUT,
     ),
     "targets of the first sample only": (
         pack.lay_out,
         edited(pack.lay_out, "end - length + example", "0 * end + example"),
+        rehearse.LAYOUT,
+    ),
+    "more is shared than is alike": (
+        prefix.common_parts,
+        lambda rows: [(group, start, stop + 1) for group, start, stop in _common_parts(rows)],
         rehearse.LAYOUT,
     ),
     "one sample instead of many": (attention.packed_attention, _causal_over_all, rehearse.LEAK),

@@ -78,9 +78,12 @@ def relative(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> float:
     return float((apart / sum(float(b.double().square().sum()) for b in theirs)) ** 0.5)
 
 
-def test_packed_equals_unpacked_to_a_millionth(model: Any, examples: list[Example]) -> None:
+@pytest.mark.parametrize("share", [False, True])
+def test_packed_equals_unpacked_to_a_millionth(
+    model: Any, examples: list[Example], share: bool
+) -> None:
     """Loss and gradient of all parameters together, in float32, against one row a pass."""
-    packed = summed_loss(model, lay_out(examples))
+    packed = summed_loss(model, lay_out(examples, share=share))
     together = gradients(model, packed)
     apart = sum((summed_loss(model, lay_out([e])) for e in examples), torch.zeros(()))
     assert packed.item() == pytest.approx(apart.item(), rel=1e-6)
@@ -91,7 +94,7 @@ def test_a_filled_pass_gives_the_same_loss_and_gradient_in_a_fixed_shape(
     model: Any, examples: list[Example]
 ) -> None:
     plain = lay_out(examples)
-    room = plain.input_ids.numel() + 700
+    room = sum(plain.samples.lengths) + 700
     filled = lay_out(examples, fill=room, longest=256)
     other = lay_out(examples[:3], fill=room, longest=256)
     assert filled.input_ids.shape == other.input_ids.shape == (1, room)
@@ -109,11 +112,11 @@ def test_another_sample_in_the_same_pass_changes_no_logit(
     model: Any, examples: list[Example]
 ) -> None:
     def logits(*samples: Example) -> torch.Tensor:
-        batch = lay_out(samples)
+        batch = lay_out(samples, share=True)
         made: torch.Tensor = model(
             input_ids=batch.input_ids, position_ids=batch.position_ids, samples=batch.samples
         ).logits[0]
-        return made
+        return batch.of_samples(made)
 
     first, second, third = examples[0], examples[4], examples[5]
     n = len(first.input_ids)
@@ -166,7 +169,7 @@ def test_evaluation_is_the_mean_over_tokens_whatever_the_passes(
 def test_gradient_checkpointing_changes_no_gradient(model: Any, examples: list[Example]) -> None:
     from meadowlark.train.model import _recompute_activations
 
-    batch = lay_out(examples)
+    batch = lay_out(examples, share=True)
     model.train()
     kept = gradients(model, summed_loss(model, batch))
     _recompute_activations(model)

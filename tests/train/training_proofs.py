@@ -68,7 +68,7 @@ def packed_equals_transformers_on_single_rows(
     model: Any, examples: Sequence[Example], implementation: str = "sdpa"
 ) -> None:
     """Loss and gradients of one packed pass, against transformers' own row by row."""
-    packed = loss.summed_loss(model, pack.lay_out(examples))
+    packed = loss.summed_loss(model, pack.lay_out(examples, share=True))
     packed_gradients = gradients(model, packed)
     model.set_attn_implementation(implementation)
     single = sum((plain_loss(model, e) for e in examples), torch.zeros(()))

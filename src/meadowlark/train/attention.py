@@ -21,6 +21,7 @@ from transformers.integrations.sdpa_attention import repeat_kv
 
 from meadowlark.errors import UserError
 from meadowlark.train.pack import Samples
+from meadowlark.train.prefix import computed_tokens, whole_samples
 
 NAME = "meadowlark_packed"
 PROVED = frozenset(
@@ -52,7 +53,8 @@ def packed_attention(
     ``query`` has shape (1, heads, T, d); ``key`` and ``value`` may have fewer heads. Returns
     (1, T, heads, d). ``sliding_window`` counts the tokens seen, the token itself included;
     ``softcap`` c makes of a score s c·tanh(s/c). Without ``samples`` (generation) every row is one
-    sample, of which the queries are the last tokens.
+    sample, of which the queries are the last tokens. Where ``samples`` share beginnings, T counts
+    the computed tokens, while attention is over whole samples.
     """
     if s_aux is not None or position_bias is not None:
         raise UserError(
@@ -65,15 +67,19 @@ def packed_attention(
         # Rotary embedding computes in float32; the kernels want one 16-bit type.
         dtype = torch.get_autocast_dtype(device)
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    shared = samples.shared if samples is not None else None
+    if shared is not None:
+        query, key, value = (whole_samples(tensor, shared) for tensor in (query, key, value))
     if samples is not None and softcap is None and _varlen_runs(query, dropout):
-        return _varlen(query, key, value, samples, scaling, sliding_window), None
+        whole = _varlen(query, key, value, samples, scaling, sliding_window)
+        return computed_tokens(whole, shared), None
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     if samples is None:
         result = _alone(query, key, value, scaling, dropout, sliding_window, softcap)
     else:
         result = _one_by_one(query, key, value, samples, scaling, dropout, sliding_window, softcap)
-    return result.transpose(1, 2).contiguous(), None
+    return computed_tokens(result.transpose(1, 2), shared).contiguous(), None
 
 
 def _varlen_runs(query: torch.Tensor, dropout: float) -> bool:

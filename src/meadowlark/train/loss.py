@@ -209,11 +209,12 @@ def evaluate(
     tokens_per_forward: int,
     autocast: torch.dtype | None = None,
     lengths: Sequence[int] | None = None,
+    share: bool = False,
 ) -> Evaluation:
     """Evaluate a model on encoded rows; draws no random number and leaves its mode as it was.
 
     Several processes share the rows, and each gets the whole result. ``lengths`` saves reading
-    them.
+    them; ``share`` is :func:`~meadowlark.train.pack.lay_out`'s.
     """
     device = next(model.parameters()).device
     training = model.training
@@ -230,7 +231,7 @@ def evaluate(
     nats, tokens, size = 0.0, 0, 0
     for rows, counts in passes:
         samples = [examples[row] for row in rows]
-        batch = lay_out(samples, device)
+        batch = lay_out(samples, device, share=share)
         with (
             torch.autocast(
                 device.type, autocast, enabled=autocast is not None, cache_enabled=False

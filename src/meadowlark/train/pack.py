@@ -9,14 +9,16 @@ is computed, never which rows it averages over.
 from __future__ import annotations
 
 import bisect
+import functools
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from meadowlark.train.encode import Example
+from meadowlark.train.prefix import Shared, find_shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +138,21 @@ class Samples:
 
     ``cumulative`` is int32 of shape (samples + 1,), as FlashAttention's ``cu_seqlens``. In a pass
     that was filled up to a fixed size so are ``cumulative`` (empty samples at the end) and
-    ``longest`` (a bound), so that compiled layers are compiled once.
+    ``longest`` (a bound), so that compiled layers are compiled once. ``shared`` says which of the
+    samples' tokens the pass computes, where that is not all of them.
     """
 
     lengths: list[int]
     cumulative: torch.Tensor
     longest: int
+    shared: Shared | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
     """One forward pass over T tokens of whole samples, S of them supervised.
+
+    What samples share at their beginning is there once, and predicts for each of them.
 
     ``input_ids`` and ``position_ids`` have shape (1, T); ``predicting`` (S,) are the positions
     whose next token is supervised, ``targets`` (S,) those tokens.
@@ -157,6 +163,11 @@ class Pass:
     predicting: torch.Tensor
     targets: torch.Tensor
     samples: Samples
+
+    def of_samples(self, values: torch.Tensor) -> torch.Tensor:
+        """What was computed for each token (T, ...), for every token of whole samples."""
+        shared = self.samples.shared
+        return values if shared is None else values[shared.spread]
 
 
 SHORTEST = 16
@@ -169,11 +180,14 @@ def lay_out(
     *,
     fill: int | None = None,
     longest: int | None = None,
+    share: bool = False,
 ) -> Pass:
     """Samples one behind the other as the tensors of one forward pass.
 
     ``fill`` adds samples of which nothing is learned, of at most ``longest`` tokens, up to so many
-    tokens in all.
+    tokens in all. ``share`` computes once what samples begin with alike (``prefix``; for packed
+    attention): the pass then has fewer tokens than ``samples``, which are the whole ones. A filled
+    pass shares nothing.
     """
     lengths = [len(example.input_ids) for example in examples]
     ends = np.cumsum(lengths)
@@ -195,12 +209,22 @@ def lay_out(
     borders = [0, *np.cumsum(lengths).tolist()]
     if fill is not None:
         borders += [borders[-1]] * (fill // SHORTEST + 2 - len(borders))
-    return Pass(
-        input_ids=_on(tokens, device)[None],
-        position_ids=_on(positions, device)[None],
-        predicting=_on(supervised - 1, device),
-        targets=_on(targets, device),
-        samples=Samples(lengths, _on(np.array(borders, dtype=np.int32), device), longest_here),
+    on = functools.partial(_on, device=device)
+    shared = find_shared([e.input_ids for e in examples], on) if share and fill is None else None
+    made = Pass(
+        input_ids=on(tokens)[None],
+        position_ids=on(positions)[None],
+        predicting=on(supervised - 1),
+        targets=on(targets),
+        samples=Samples(lengths, on(np.array(borders, dtype=np.int32)), longest_here, shared),
+    )
+    if shared is None:
+        return made
+    return replace(
+        made,
+        input_ids=made.input_ids[:, shared.first],
+        position_ids=made.position_ids[:, shared.first],
+        predicting=shared.spread[made.predicting],
     )
 
 

@@ -1,6 +1,6 @@
 """A model type that no test knows is tried out on its own weights before it is trained.
 
-Two short random samples are computed alone by the model's own attention, and behind one another by
+Short random samples are computed alone by the model's own attention, and behind one another by
 ours. Where the logits differ by more than rounding, training would be another model's.
 """
 
@@ -17,8 +17,9 @@ from meadowlark.train.attention import NAME
 from meadowlark.train.encode import Example
 from meadowlark.train.loss import summed_loss
 from meadowlark.train.pack import lay_out
+from meadowlark.train.prefix import LEAST
 
-LENGTHS = (24, 17)
+LENGTHS = (24, 17, 21)
 DIFFERENT = {torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 """How far a sample's median token may be off (root mean square over its logits, in their spread).
 
@@ -33,20 +34,17 @@ def prove(model: Any, *, packing: bool) -> None:
     rng = np.random.default_rng(0)
     embeddings = model.get_input_embeddings().weight
     ids = [rng.integers(0, len(embeddings), length).astype(np.int32) for length in LENGTHS]
+    ids[2][:LEAST] = ids[0][:LEAST]
     examples = [Example("", some, ((1, len(some)),), 1) for some in ids]
     device = embeddings.device
     mode = model.training
     model.eval()
     model.set_attn_implementation("eager")
-    own = [
-        model(input_ids=torch.as_tensor(some[None], device=device).long(), use_cache=False).logits[
-            0
-        ]
-        for some in ids
-    ]
+    tokens = [torch.as_tensor(some, device=device).long() for some in ids]
+    own = [model(input_ids=some[None], use_cache=False).logits[0] for some in tokens]
     model.set_attn_implementation(NAME)
-    for chosen in ([0], [1], [0, 1]) if packing else ([0], [1]):
-        batch = lay_out([examples[row] for row in chosen], device)
+    for chosen in ([0], [1], [0, 1], [0, 1, 2]) if packing else ([0], [1]):
+        batch = lay_out([examples[row] for row in chosen], device, share=True)
         alone = torch.cat([own[row] for row in chosen]).float()
         logits = model(
             input_ids=batch.input_ids,
@@ -54,10 +52,14 @@ def prove(model: Any, *, packing: bool) -> None:
             samples=batch.samples,
             use_cache=False,
         ).logits[0]
+        logits = batch.of_samples(logits)
         limit = DIFFERENT[logits.dtype]
         off = (logits.float() - alone).square().mean(1).sqrt() / alone.std()
         apart = max(float(sample.median()) for sample in off.split(batch.samples.lengths))
-        nats = float(F.cross_entropy(alone[batch.predicting], batch.targets, reduction="sum"))
+        nats = sum(
+            float(F.cross_entropy(own[row][:-1].float(), tokens[row][1:], reduction="sum"))
+            for row in chosen
+        )
         loss = float(summed_loss(model, batch))
         if apart > limit or abs(loss - nats) > limit * nats:
             raise UserError(

@@ -21,7 +21,7 @@ from meadowlark.train.encode import Example
 
 ROWS = 6
 LONGEST = 96
-"""Tokens of a row that are taken: some of its prompt, and what is learned first."""
+"""Tokens of a row that are taken: some of its prompt, its beginning too, and what is learned first."""
 TOLERANCE = 1e-3
 HALF_TOLERANCE = 0.1
 """Differences allowed, in standard deviations of the logits, for 32 and for 16 bits: rounding stays
@@ -72,7 +72,7 @@ def rehearse(
 
 def layout_faults(examples: Sequence[Example]) -> list[tuple[str, str]]:
     """Whether a pass over ``examples`` holds their tokens, positions and targets."""
-    laid = pack.lay_out(examples)
+    laid = pack.lay_out(examples, share=True)
     ids = np.concatenate([example.input_ids for example in examples])
     lengths = [len(example.input_ids) for example in examples]
     starts = np.cumsum([0, *lengths])
@@ -82,10 +82,10 @@ def layout_faults(examples: Sequence[Example]) -> list[tuple[str, str]]:
         if found.tolist() != expected.tolist():
             faults.append((LAYOUT, what))
 
-    differs("tokens are not the rows'", laid.input_ids[0], ids)
+    differs("tokens are not the rows'", laid.of_samples(laid.input_ids[0]), ids)
     differs(
         "positions do not restart at 0 with every row",
-        laid.position_ids[0],
+        laid.of_samples(laid.position_ids[0]),
         np.concatenate([np.arange(length) for length in lengths]),
     )
     differs("borders between rows are elsewhere", laid.samples.cumulative, starts)
@@ -96,13 +96,13 @@ def layout_faults(examples: Sequence[Example]) -> list[tuple[str, str]]:
             for span in example.spans
         ]
     )
-    differs("other positions are learned than the rows say", laid.predicting + 1, learned)
-    if not faults:
-        differs(
-            "a target is not the token behind the position that predicts it",
-            laid.targets,
-            ids[laid.predicting.numpy() + 1],
-        )
+    places = laid.of_samples(torch.arange(len(ids)))
+    differs(
+        "other positions are learned than the rows say", laid.predicting, places[learned - 1].numpy()
+    )
+    differs(
+        "a target is not the token behind the position that predicts it", laid.targets, ids[learned]
+    )
     return faults
 
 
@@ -126,7 +126,7 @@ def isolation_faults(
     tolerance = TOLERANCE if autocast is None else HALF_TOLERANCE
 
     def logits(rows: Sequence[Example]) -> torch.Tensor:
-        batch = pack.lay_out(rows, device)
+        batch = pack.lay_out(rows, device, share=True)
         with torch.autocast(device.type, autocast, enabled=autocast is not None):
             made: torch.Tensor = model(
                 input_ids=batch.input_ids,
@@ -134,7 +134,7 @@ def isolation_faults(
                 samples=batch.samples,
                 use_cache=False,
             ).logits[0]
-        return made.float()
+        return batch.of_samples(made).float()
 
     single = torch.cat([logits([example]) for example in examples])
     apart = float((logits(examples) - single).abs().max() / single.std())
@@ -199,16 +199,19 @@ def chosen(lengths: np.ndarray) -> list[int]:
 
 
 def _excerpt(example: Example) -> Example:
-    """At most :data:`LONGEST` tokens of a row around the first learned one."""
-    if len(example.input_ids) <= LONGEST:
+    """At most :data:`LONGEST` tokens of a row: its beginning, and around the first learned one."""
+    ids = example.input_ids
+    if len(ids) <= LONGEST:
         return example
-    start = max(example.spans[0][0] - LONGEST // 3, 0)
-    stop = start + LONGEST
-    spans = [(max(a - start, 1), min(b, stop) - start) for a, b in example.spans if a < stop]
+    head = LONGEST // 3
+    start = max(example.spans[0][0] - head, head)
+    stop = start + LONGEST - head
+    gone = start - head
+    spans = [(a - gone, min(b, stop) - gone) for a, b in example.spans if a < stop]
     return Example(
         example.id,
-        example.input_ids[start:stop],
-        tuple((a, b) for a, b in spans if a < b),
+        np.concatenate([ids[:head], ids[start:stop]]),
+        tuple(spans),
         example.response_bytes,
     )
 

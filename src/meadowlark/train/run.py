@@ -166,6 +166,7 @@ def _train(run: Run, options: TrainOptions, limit: int | None) -> None:
         "steps_planned": len(steps),
         "epochs": steps[trainer.state.global_step - 1].epoch,
         "tokens_seen": trainer.tokens_seen,
+        "shared_beginnings": f"no: {trainer.unshared}" if trainer.unshared else "yes",
         **log.summary(out / log.NAME, kept),
         **baseline,
         **({"best_step": kept} if kept is not None else {}),

@@ -36,6 +36,7 @@ from meadowlark.train.loss import Evaluation, evaluate, learn_in_chunks, summed_
 from meadowlark.train.model import save_weights
 from meadowlark.train.options import RunOptions, TrainOptions
 from meadowlark.train.pack import Step, lay_out, passes_of
+from meadowlark.train.prefix import why_not
 from meadowlark.train.samples import SAMPLES, Sampler
 from meadowlark.train.shards import Sharded, gathered, is_sharded, load_shards, save_shards
 
@@ -84,6 +85,10 @@ class PackedTrainer(Trainer):
         self.samples_path = out / SAMPLES
         self.tokens_seen = 0
         self._counted = 0  # steps whose tokens are in tokens_seen
+        self.unshared = (
+            "run.compile fills every pass to one size" if options.run.compile else why_not(model)
+        )
+        self._computed = [0, 0]  # tokens of passes since the last line, and of their samples
         self._mark = (time.monotonic(), 0)
         self._signal = 0  # the signal this process has had
         self._stopping = False  # whether any process has had one
@@ -148,7 +153,10 @@ class PackedTrainer(Trainer):
                 self.args.device,
                 fill=fill,
                 longest=self.options.data.max_length,
+                share=not self.unshared,
             )
+            self._computed[0] += batch.input_ids.numel()
+            self._computed[1] += sum(batch.samples.lengths)
             with self._gradients_meet(model, number == len(passes) - 1):
                 with self.compute_loss_context_manager():
                     loss = summed_loss(model, batch) * (counts / supervised)
@@ -216,6 +224,7 @@ class PackedTrainer(Trainer):
             tokens_per_forward=self.options.tokens_per_forward,
             autocast=self.autocast,
             lengths=_lengths(self.validation),
+            share=True,  # dropout is off
         )
 
     def best_step(self) -> int | None:
@@ -244,6 +253,9 @@ class PackedTrainer(Trainer):
             key: logs[key] for key in ("loss", "learning_rate", "grad_norm") if key in logs
         }
         line |= {"tokens": self.tokens_seen, "tokens_per_s": round(speed, 1)}
+        (computed, whole), self._computed = self._computed, [0, 0]
+        if computed < whole:
+            line["shared"] = round(1 - computed / whole, 3)
         self._write({**line, "memory_bytes": _peak_memory_bytes()})
 
     def _write(self, line: dict[str, Any]) -> dict[str, Any]:
