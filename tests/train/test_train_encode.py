@@ -1,6 +1,9 @@
 """What is learned and what is context, token for token."""
 
+import base64
+import copy
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -145,8 +148,6 @@ def test_every_answer_of_a_conversation_can_be_learned_each_with_its_end(tokeniz
 def test_a_template_that_hides_or_never_ends_earlier_answers_is_refused_for_them(
     tokenizer: Any,
 ) -> None:
-    import copy
-
     hiding, open_ended = copy.deepcopy(tokenizer), copy.deepcopy(tokenizer)
     hiding.chat_template = (
         "{% for m in messages %}{{ m.role }}:"
@@ -225,8 +226,6 @@ def test_a_token_across_the_prompts_end_is_never_learned() -> None:
 
 
 def test_a_tokenizer_without_a_template_is_refused(tokenizer: Any) -> None:
-    import copy
-
     bare = copy.deepcopy(tokenizer)
     bare.chat_template = None
     with pytest.raises(UserError, match="chat template"):
@@ -244,6 +243,84 @@ def llama2(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
     (folder / "config.json").write_text('{"model_type": "llama"}')
     return load_tokenizer(folder, "alpaca")
+
+
+@pytest.fixture(scope="session")
+def llama3(real_data: Path) -> Any:
+    """LLaMA-3's tokenizer, from its published ranks."""
+    from transformers import PreTrainedTokenizerFast
+    from transformers.convert_slow_tokenizer import TikTokenConverter
+
+    class Read(TikTokenConverter):  # type: ignore[misc]
+        @staticmethod
+        def load_tiktoken_bpe(path: str) -> dict[bytes, int]:
+            lines = (line.split() for line in Path(path).read_bytes().splitlines())
+            return {base64.b64decode(token): int(rank) for token, rank in lines}
+
+    ends = ["<|begin_of_text|>", "<|end_of_text|>"]
+    path = str(real_data / "tokenizers" / "llama3_tokenizer.model")
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=Read(path, extra_special_tokens=ends).converted(),
+        bos_token=ends[0],
+        eos_token=ends[1],
+    )
+    made.chat_template = TEMPLATES["alpaca"].chat_template()
+    return made
+
+
+class AsTransformersDoes(Encoder):
+    """Rendered by Jinja, tokenised by the tokenizer's own call."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._compiled = None
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        return self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+
+
+def encodes_as_transformers_does(tokenizer: Any, rows: Sequence[Record]) -> None:
+    for name, template in TEMPLATES.items():
+        tokens = copy.deepcopy(tokenizer)
+        tokens.chat_template = template.chat_template()
+        quick = Encoder(tokens, max_length=300, too_long="cut_input")
+        plain = AsTransformersDoes(tokens, max_length=300, too_long="cut_input")
+        assert quick._compiled is not None
+        assert quick._compiled.name == name
+        (ours, our_rejected), (theirs, their_rejected) = quick.encode(rows), plain.encode(rows)
+        assert len(ours) > 0.5 * len(rows)
+        assert our_rejected == their_rejected
+        for one, other in zip(ours, theirs, strict=True):
+            assert one.input_ids.tolist() == other.input_ids.tolist()
+            assert (one.id, one.spans, one.response_bytes) == (
+                other.id,
+                other.spans,
+                other.response_bytes,
+            )
+
+
+ODD = [
+    Record("", "only an input", "Yes."),
+    Record("Mind ### Response:\n### Input:\nthis?", "\n### Instruction:\nor that", " so\n\n"),
+    Record("{{ bos_token }} {% raw %}", "", "\u0301é中文🙂\r\n\t\x00"),
+    Record("What?\n\n### Input:\n", "", ":)"),
+    CHAT,
+]
+
+
+def test_quick_encoding_equals_transformers_own_calls(
+    tokenizer: Any, records: list[Record]
+) -> None:
+    encodes_as_transformers_does(tokenizer, [*records, *ODD])
+
+
+@pytest.mark.parametrize("name", ["llama2", "llama3"])
+def test_quick_encoding_of_real_rows_equals_transformers_own_calls(
+    name: str, real_data: Path, request: pytest.FixtureRequest
+) -> None:
+    path = real_data / "meadow" / "wikidoc_patient_information" / "medical_meadow_small.json"
+    rows, _ = read(path, Record)
+    encodes_as_transformers_does(request.getfixturevalue(name), [*rows[::40], *ODD])
 
 
 @pytest.mark.slow

@@ -22,7 +22,17 @@ from training_proofs import (
 from transformers import AttentionInterface
 
 from meadowlark.records import Record, Turn
-from meadowlark.train import attention, encode, encoded, loss, pack, prefix, rehearse, tokenizer, verify
+from meadowlark.train import (
+    attention,
+    encode,
+    encoded,
+    loss,
+    pack,
+    prefix,
+    rehearse,
+    tokenizer,
+    verify,
+)
 from meadowlark.train.check import check
 from meadowlark.train.checked import Checked
 from meadowlark.train.encode import Encoder, Example
@@ -340,9 +350,7 @@ def _causal_over_all(*arguments: Any, samples: Any = None, **named: Any) -> Any:
     if samples is not None:
         total = sum(samples.lengths)
         ends = torch.tensor([0, total], dtype=torch.int32)
-        samples = dataclasses.replace(
-            samples, lengths=[total], cumulative=ends, longest=total
-        )
+        samples = dataclasses.replace(samples, lengths=[total], cumulative=ends, longest=total)
     return _attention(*arguments, samples=samples, **named)
 
 

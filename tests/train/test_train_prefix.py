@@ -198,4 +198,3 @@ def test_dropout_is_drawn_for_each_row_so_that_nothing_is_shared(
     assert not why_not(model)
     model.config.attention_dropout = 0.1
     assert "attention_dropout" in why_not(model)
-

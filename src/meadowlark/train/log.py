@@ -3,8 +3,8 @@
 A step's line has step, epoch, loss (nats a supervised token), learning_rate, grad_norm, tokens
 (of rows, seen so far), tokens_per_s, memory_bytes (the most so far) and, where rows of a pass
 begin alike, ``shared``: the share of the main process's tokens that was not computed once more. An
-evaluation's has step, epoch, eval_loss and bits_per_byte. A resumed run first drops the lines past its checkpoint, so that no
-step is told twice.
+evaluation's has step, epoch, eval_loss and bits_per_byte. A resumed run first drops the lines past
+its checkpoint, so that no step is told twice.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Every row of a data set starts with the template's primer, most with the same instruction besides:
 52 of 190 tokens of the wikidoc rows. Their hidden states are the same in every sample, since a
-token sees only what is before it, so one copy serves all that are alike up to there. Only attention sees samples whole: there
-the common tokens' queries, keys and values are put before each sample's own. Loss and gradients
-are those of whole samples (tested to 1e-6 for every family).
+token sees only what is before it, so one copy serves all that are alike up to there. Only attention
+sees samples whole: there the common tokens' queries, keys and values are put before each sample's
+own. Loss and gradients are those of whole samples (tested to 1e-6 for every family).
 """
 
 from __future__ import annotations

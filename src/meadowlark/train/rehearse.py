@@ -21,7 +21,7 @@ from meadowlark.train.encode import Example
 
 ROWS = 6
 LONGEST = 96
-"""Tokens of a row that are taken: some of its prompt, its beginning too, and what is learned first."""
+"""Tokens of a row that are taken: its beginning, some of its prompt, and what is learned first."""
 TOLERANCE = 1e-3
 HALF_TOLERANCE = 0.1
 """Differences allowed, in standard deviations of the logits, for 32 and for 16 bits: rounding stays
@@ -98,7 +98,9 @@ def layout_faults(examples: Sequence[Example]) -> list[tuple[str, str]]:
     )
     places = laid.of_samples(torch.arange(len(ids)))
     differs(
-        "other positions are learned than the rows say", laid.predicting, places[learned - 1].numpy()
+        "other positions are learned than the rows say",
+        laid.predicting,
+        places[learned - 1].numpy(),
     )
     differs(
         "a target is not the token behind the position that predicts it", laid.targets, ids[learned]
