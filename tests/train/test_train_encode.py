@@ -288,7 +288,7 @@ def encodes_as_transformers_does(tokenizer: Any, rows: Sequence[Record]) -> None
         assert quick._compiled is not None
         assert quick._compiled.name == name
         (ours, our_rejected), (theirs, their_rejected) = quick.encode(rows), plain.encode(rows)
-        assert len(ours) > 0.5 * len(rows)
+        assert ours
         assert our_rejected == their_rejected
         for one, other in zip(ours, theirs, strict=True):
             assert one.input_ids.tolist() == other.input_ids.tolist()

@@ -55,7 +55,7 @@ def prove(model: Any, *, packing: bool) -> None:
         logits = batch.of_samples(logits)
         limit = DIFFERENT[logits.dtype]
         off = (logits.float() - alone).square().mean(1).sqrt() / alone.std()
-        apart = max(float(sample.median()) for sample in off.split(batch.samples.lengths))
+        apart = max(float(some.median()) for some in torch.split(off, batch.samples.lengths))
         nats = sum(
             float(F.cross_entropy(own[row][:-1].float(), tokens[row][1:], reduction="sum"))
             for row in chosen
