@@ -111,7 +111,8 @@ Way = Callable[[Any, Sequence[Example], str], Seconds]
 
 
 def ours(model: Any, rows: Sequence[Example], precision: str) -> Seconds:
-    """Packed passes of whole rows, the loss at the supervised positions alone."""
+    """Packed passes of whole rows, what they begin with alike computed once; the loss at the
+    supervised positions alone."""
     longest = max(len(row.input_ids) for row in rows)
     options = TrainOptions.model_validate(
         {

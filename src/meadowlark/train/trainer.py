@@ -85,9 +85,11 @@ class PackedTrainer(Trainer):
         self.samples_path = out / SAMPLES
         self.tokens_seen = 0
         self._counted = 0  # steps whose tokens are in tokens_seen
-        self.unshared = (
-            "run.compile fills every pass to one size" if options.run.compile else why_not(model)
-        )
+        self.unshared = why_not(model)  # else what rows of a pass begin with alike is shared
+        if options.run.compile:
+            self.unshared = "run.compile fills every pass to one size"
+        elif not options.run.packing:
+            self.unshared = "run.packing is off"
         self._computed = [0, 0]  # tokens of passes since the last line, and of their samples
         self._mark = (time.monotonic(), 0)
         self._signal = 0  # the signal this process has had
