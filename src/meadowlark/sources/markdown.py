@@ -24,7 +24,7 @@ _DROPPED = {"script", "style", "noscript", "template", "head", "title", "svg", "
 _MARKS = {"strong": "**", "b": "**", "em": "*", "i": "*", "del": "~~", "s": "~~", "strike": "~~"}
 _PLAIN = re.compile(r"<(?:/?p|br ?/?)>|\n{2,}")
 _TAG = re.compile(r"<(?!/?p>|br ?/?>)")
-_SPACE = re.compile(r"[ \t\r\f\v\n]+")
+_SPACE = re.compile("[ \t\r\f\v\n\u00a0]+")
 _GAPS = re.compile(r"[ \t]*\n(?:[ \t]*\n)+")
 
 
@@ -93,7 +93,8 @@ def _element(element: Any, depth: int) -> list[str]:
         tick = "`" * (_run(code) + 1)
         return [f"{tick} {code} {tick}" if len(tick) > 1 else f"`{code}`"] if code else []
     if tag in ("ul", "ol"):
-        return ["\n\n", *_list(element, tag == "ol", depth), "\n"]
+        inside = element.getparent().tag == "li"
+        return ["\n" if inside else "\n\n", *_list(element, tag == "ol", depth), "\n"]
     if tag == "table":
         return ["\n\n", *_table(element), "\n"]
     inner = "".join(_block(element, depth))
@@ -131,6 +132,8 @@ def _link(inner: str, address: str) -> str:
     label = inner.strip()
     if not address.startswith(("http://", "https://")) or label == address:
         return inner
+    if re.search(r"[()\s]", address):
+        address = f"<{address}>"
     return f"[{label}]({address})" if label else ""
 
 

@@ -139,6 +139,7 @@ def plain(wikitext: str) -> str:
         raise UserError(
             "wikitext is read with the package mwparserfromhell: pip install 'meadowlark[sources]'"
         ) from None
+    text = mwparserfromhell.nodes.Text  # as it is: a "#" in a string would be parsed as a list
     code = mwparserfromhell.parse(wikitext)
     for template in code.filter_templates(recursive=False):
         code.remove(template)
@@ -150,10 +151,10 @@ def plain(wikitext: str) -> str:
         if name in _NOT_TEXT:
             code.remove(tag)
         elif tag.wiki_markup and name in _MARKS:
-            code.replace(tag, _MARKS[name])
+            code.replace(tag, text(_MARKS[name]))
     for heading in code.filter_headings(recursive=False):
-        code.replace(heading, f"{'#' * heading.level} {str(heading.title).strip()}")
-    return str(code.strip_code())
+        code.replace(heading, text(f"{'#' * heading.level} {str(heading.title).strip()}"))
+    return re.sub(r"^- +", "- ", str(code.strip_code()), flags=re.M)
 
 
 def _sections(text: str) -> Iterator[tuple[list[str], str]]:
