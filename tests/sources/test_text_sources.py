@@ -112,7 +112,8 @@ def test_wiki_pages_become_one_row_a_section_from_xml_and_html(tmp_path: Path) -
     folder.mkdir()
     (folder / "a.html").write_text(
         "<html><head><title>Asthma - wikidoc</title></head><body><p>Asthma is a long-term disease "
-        "of the airways.</p><h2>Causes</h2><ul><li>Pollen and dust, in most of the people who have it</li></ul></body>"
+        "of the airways.</p><h2>Causes</h2><ul><li>Pollen and dust, in most of the people who have "
+        "it</li></ul></body>"
     )
     from_html, _ = split("wikidoc", folder)
     assert [row.input for row in from_html] == [row.input for row in kept]

@@ -25,6 +25,7 @@ _MARKS = {"strong": "**", "b": "**", "em": "*", "i": "*", "del": "~~", "s": "~~"
 _PLAIN = re.compile(r"<(?:/?p|br ?/?)>|\n{2,}")
 _TAG = re.compile(r"<(?!/?p>|br ?/?>)")
 _SPACE = re.compile("[ \t\r\f\v\n\u00a0]+")
+_RAGGED = re.compile("[\t\r\f\v\n\u00a0]|  ")
 _GAPS = re.compile(r"[ \t]*\n(?:[ \t]*\n)+")
 
 
@@ -69,7 +70,10 @@ def _block(element: Any, depth: int) -> list[str]:
 
 
 def _words(text: str | None) -> str:
-    return _SPACE.sub(" ", text) if text else ""
+    """Text with every run of white space as one space; most has none to mend."""
+    if not text:
+        return ""
+    return _SPACE.sub(" ", text) if _RAGGED.search(text) else text
 
 
 def _element(element: Any, depth: int) -> list[str]:

@@ -7,6 +7,7 @@ SQLite file until their partners have been seen.
 
 from __future__ import annotations
 
+import functools
 import re
 import sqlite3
 import tempfile
@@ -146,11 +147,15 @@ def _chosen(posts: sqlite3.Connection, answers: str) -> Iterator[tuple[Any, ...]
     yield from posts.execute(CHOSEN[answers])
 
 
+_question = functools.lru_cache(maxsize=8)(to_markdown)
+"""A question's text, which its answers ask for one after the other."""
+
+
 def _row(row: tuple[Any, ...], site: str) -> Record | Rejected:
     question, title, body, tags, accepted, asked_under, answer, _, score, said, under = row
     where = f"question {question}, answer {answer}"
     try:
-        asked, answered = to_markdown(body), to_markdown(said)
+        asked, answered = _question(body), to_markdown(said)
     except TooLong as error:
         return Rejected(SOURCE.record(title, "", ""), "too long", f"{where}: {error}")
     record = SOURCE.record(
