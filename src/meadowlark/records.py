@@ -28,10 +28,20 @@ class Turn(NamedTuple):
     content: str
 
 
+TEST_ONLY: Mapping[str, str] = {"use": "test"}
+"""The tag of a row that was written to examine models: ``mix`` and ``train`` refuse it."""
+
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
+"""A string as JSON writes it. One encoder for all: ids are made for millions of rows."""
+
+
 def record_id(history: Sequence[Turn], instruction: str, input: str, output: str) -> str:
-    """The first 20 hex digits of the SHA-256 of a record's text, its output included."""
-    content = [[[t[0], t[1]] for t in history], instruction, input, output]
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    """The first 20 hex digits of the SHA-256 of a record's text, its output included.
+
+    The text is ``[[[role, content], ...], instruction, input, output]`` as JSON without spaces.
+    """
+    turns = ",".join(f"[{_quoted(turn[0])},{_quoted(turn[1])}]" for turn in history)
+    text = f"[[{turns}],{_quoted(instruction)},{_quoted(input)},{_quoted(output)}]"
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:20]
 
 
@@ -258,15 +268,33 @@ def _as_dict(row: Any) -> dict[str, Any]:
     return values
 
 
+def _columns(rows: Sequence[Any], kind: type[Any]) -> list[pa.Array]:
+    """Rows of one noun as Arrow arrays, a field at a time: four times the speed of dictionaries."""
+    columns = []
+    for field_ in SCHEMAS[kind]:
+        values = [getattr(row, field_.name) for row in rows]
+        if field_.name == "history":
+            values = [[turn._asdict() for turn in turns] for turns in values]
+        elif field_.name == "tags":
+            values = [sorted(tags.items()) for tags in values]
+        columns.append(pa.array(values, field_.type))
+    return columns
+
+
 def to_table(rows: Iterable[Row], kind: type[Row]) -> pa.Table:
     """Rows of one noun as an Arrow table in its published schema."""
-    return pa.Table.from_pylist([_as_dict(row) for row in rows], schema=SCHEMAS[kind])
+    return pa.Table.from_arrays(_columns(list(rows), kind), schema=SCHEMAS[kind])
 
 
 def rejected_table(rows: Iterable[Rejected], kind: type[Any]) -> pa.Table:
     """Rejected rows as an Arrow table: the noun's columns, then ``reason`` and ``detail``."""
-    dicts = [{**_as_dict(r.row), "reason": r.reason, "detail": r.detail} for r in rows]
-    return pa.Table.from_pylist(dicts, schema=rejected_schema(kind))
+    rows = list(rows)
+    columns = _columns([rejected.row for rejected in rows], kind)
+    columns += [
+        pa.array([getattr(rejected, column.name) for rejected in rows], column.type)
+        for column in REJECTED_COLUMNS
+    ]
+    return pa.Table.from_arrays(columns, schema=rejected_schema(kind))
 
 
 def from_table(table: pa.Table, kind: type[Row]) -> list[Row]:

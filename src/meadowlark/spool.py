@@ -2,11 +2,13 @@
 
 A :class:`Spool` is the streaming twin of ``Run.write`` and ``Run.reject``: rows go into a parquet
 file beside its place, one row group a batch, and the file is renamed when everything is there.
+Compression runs in a thread of its own, one batch behind.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 
@@ -96,20 +98,32 @@ class _File:
         self._path = run.folder / name
         self._beside = self._path.with_name(name + ".tmp")
         self._writer: Any = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
+        self._writing: Future[None] | None = None
 
     def write(self, table: pa.Table) -> None:
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._beside, self._schema, compression="zstd")
+        self._wait()
         if table.num_rows:
-            self._writer.write_table(table)
+            self._writing = self._thread.submit(self._writer.write_table, table)
+
+    def _wait(self) -> None:
+        """Until the last batch is written; what went wrong there is raised here."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
 
     def place(self) -> None:
+        self._wait()
+        self._thread.shutdown()
         self._writer.close()
         self._writer = None
         self._beside.replace(self._path)
         self._run.wrote(self._name)
 
     def drop(self) -> None:
+        self._thread.shutdown()
         if self._writer is not None:
             self._writer.close()
             self._beside.unlink(missing_ok=True)

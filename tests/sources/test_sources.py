@@ -6,19 +6,14 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from reading import split
 
 from meadowlark.cli import run
 from meadowlark.dataset import read, read_manifest
 from meadowlark.errors import UserError
-from meadowlark.records import Record, Rejected
+from meadowlark.records import Record
 from meadowlark.sources import SOURCES
 from meadowlark.sources.convert import convert
-
-
-def split(source: str, raw: Path) -> tuple[list[Record], list[Rejected]]:
-    rows = list(SOURCES[source].rows(raw))
-    kept = [row for row in rows if isinstance(row, Record)]
-    return kept, [row for row in rows if isinstance(row, Rejected)]
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -148,7 +143,7 @@ def test_rows_of_many_batches_keep_their_order(
 ) -> None:
     raw = tmp_path / "causal.csv"
     raw.write_text("sentence,label\n" + "".join(f"S{n}.,{n % 5}\n" for n in range(23)))
-    monkeypatch.setattr("meadowlark.sources.convert.BATCH", 4)
+    monkeypatch.setattr("meadowlark.spool.ROW_GROUP", 4)
     convert("pubmed_causal", tmp_path / "out", raw=raw)
     rows, _ = read(tmp_path / "out", Record)
     assert rows == split("pubmed_causal", raw)[0]

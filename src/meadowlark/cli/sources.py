@@ -46,8 +46,17 @@ def sources(
         "language": card.language,
         "use": card.use,
         "size": card.size,
-        "on the hub": ", ".join(card.hub) or "not known",
+        "on the hub": "\n".join(
+            f"{each.name}{f' at {each.revision}' if each.revision else ''}" for each in card.hub
+        )
+        or "not known",
         "raw form": card.raw,
+        "options": "\n".join(
+            f"--{name} {'|'.join(each.values) or 'TEXT'}: {each.help}"
+            + (f"; {each.default} unless given" if each.default else "")
+            for name, each in card.settings.items()
+        )
+        or "none",
         "verified on": card.verified,
         "defects": "\n".join(card.defects) or "none known",
     }

@@ -7,13 +7,13 @@ iCliniq share it; iCliniq's three answer columns are read by their best known au
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from meadowlark.errors import UserError
 from meadowlark.records import Record, Rejected
-from meadowlark.sources.source import Source, checked
+from meadowlark.sources.raw import SHOWN, json_list, text, unreadable
+from meadowlark.sources.source import HubSet, Source, checked
 
 INSTRUCTION = "Answer as a doctor, from the patient's description."
 ANSWERS = ("output", "answer_icliniq")
@@ -21,27 +21,26 @@ ANSWERS = ("output", "answer_icliniq")
 
 def rows(raw: Path) -> Iterator[Record | Rejected]:
     """One record a consultation; surrounding white space is removed."""
-    try:
-        consultations = json.loads(raw.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{raw} is not readable JSON: {error}") from None
-    if not isinstance(consultations, list):
-        raise UserError(f"{raw} must hold a JSON list of consultations")
-    yield from checked(_row(consultation) for consultation in consultations)
+    yield from checked(map(_row, json_list(raw)))
+
+
+def hub_rows(items: Iterable[Mapping[str, Any]]) -> Iterator[Record | Rejected]:
+    """Consultations as the hub has them, in the same columns."""
+    yield from checked(map(_row, items))
 
 
 def _row(consultation: Any) -> Record | Rejected:
     if not isinstance(consultation, Mapping):
-        return Rejected(Record(""), "not a JSON object", json.dumps(consultation))
-    instruction = str(consultation.get("instruction") or INSTRUCTION).strip()
-    question = str(consultation.get("input") or "").strip()
+        return unreadable("not a JSON object", json.dumps(consultation)[:SHOWN])
+    instruction = text(consultation.get("instruction")) or INSTRUCTION
+    question = text(consultation.get("input"))
     answers = [consultation[name] for name in ANSWERS if consultation.get(name)]
-    answer = str(answers[0]).strip() if answers else ""
+    answer = text(answers[0]) if answers else ""
     record = SOURCE.record(instruction, question, answer, type="chat", view="patient")
     return record if question else Rejected(record, "no question")
 
 
-SOURCE = Source(
+SOURCE: Source = Source(
     name="chatdoctor",
     title="ChatDoctor (GenMedGPT-5k; HealthCareMagic and iCliniq in the same form)",
     origin="github.com/Kent0n-Li/ChatDoctor",
@@ -60,5 +59,12 @@ SOURCE = Source(
         "Many patients differ by a few words: filter the field input.",
         "Answers are a model's, not a clinician's (GenMedGPT-5k).",
     ),
-    hub=("lavita/ChatDoctor-HealthCareMagic-100k", "lavita/ChatDoctor-iCliniq"),
+    hub=(
+        HubSet(
+            "lavita/ChatDoctor-HealthCareMagic-100k",
+            hub_rows,
+            revision="505443eac4e99ccedeffbb6f640061223d1d4bb3",
+        ),
+        HubSet("lavita/ChatDoctor-iCliniq", hub_rows),
+    ),
 )

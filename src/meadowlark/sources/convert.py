@@ -1,26 +1,26 @@
-"""``convert``: one open source from its raw form to records, each raw row kept or rejected.
+"""``convert``: one open source from its raw form, or from the hub, to records.
 
-Rows become Arrow batches as they are read, so that memory holds columns and not Python objects.
+Rows go to disk as they are read, so that a source of any size takes the memory of one batch.
 """
 
 from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-
-import pyarrow as pa
+from typing import Any
 
 from meadowlark.dataset import Run, open_run
 from meadowlark.errors import UserError, unknown
 from meadowlark.progress import track
-from meadowlark.records import Record, Rejected, rejected_table, to_table
-from meadowlark.sources import SOURCES
-from meadowlark.sources.source import Source
+from meadowlark.records import Record, Rejected
+from meadowlark.sources import SOURCES, hub
+from meadowlark.sources.source import Rows, Source
+from meadowlark.spool import Spool
 
-BATCH = 4096
-"""Rows held as Python objects at a time."""
+HEAD = 1 << 16
+"""Bytes of a file in which the signs of a source are looked for."""
 
 
 def convert(
@@ -28,49 +28,106 @@ def convert(
     out: Path,
     *,
     raw: Path | None = None,
+    from_hub: bool = False,
+    revisions: Sequence[str] = (),
+    settings: Mapping[str, str] | None = None,
     limit: int | None = None,
     force: bool = False,
 ) -> Run:
-    """Convert ``raw``, or the shipped file of a source that has one. ``limit`` counts raw rows."""
+    """Convert ``raw``, the shipped file of a source that has one, or the hub's data sets.
+
+    ``revisions`` are commits of the hub's data sets, in the card's order; where none is given the
+    newest are asked for, and recorded. ``settings`` are the source's own. ``limit`` counts rows
+    read.
+    """
     if source not in SOURCES:
         raise unknown("source", source, SOURCES)
     card = SOURCES[source]
-    path = raw or card.shipped
-    if path is None:
-        raise UserError(f"{source} is converted from its raw form: give --raw with {card.raw}")
-    if not path.exists():
-        raise UserError(f"no such file or folder: {path}; {source} is read from {card.raw}")
-    options = {"source": source, "limit": limit}
-    run = open_run("convert", out, options=options, inputs={"raw": path}, force=force)
+    chosen = _settings(card, settings or {})
+    options: dict[str, Any] = {"source": source, "limit": limit} | chosen
+    inputs: dict[str, Path] = {}
+    rows: Rows
+    if from_hub:
+        if raw is not None:
+            raise UserError("give --raw or --hub, not both")
+        options["hub"] = pinned = hub.pin(card, revisions)
+        rows = hub.rows(card, pinned, chosen)
+    else:
+        if revisions:
+            raise UserError("--revision names a commit of the hub's data set: give it with --hub")
+        path = _raw(card, raw)
+        inputs, rows = {"raw": path}, _read(card, path, chosen)
+    run = open_run("convert", out, options=options, inputs=inputs, force=force)
     if run.complete:
         return run
-    with run:
-        rows = track(itertools.islice(_read(card, path), limit), f"convert {source}")
-        kept, rejected = _tables(rows)
-        if rejected.num_rows and not kept.num_rows:
-            run.manifest.warnings.append(
-                f"no row could be used: {source} is read from {card.raw}; is {path} that?"
+    with run, Spool(run) as spool:
+        for row in track(itertools.islice(rows, limit), f"convert {source}"):
+            if isinstance(row, Record):
+                spool.keep(row)
+            else:
+                spool.reject(row)
+        if spool.rejected and not spool.kept:
+            asked = "".join(
+                f"; is {path} that?{_resembles(card, path)}" for path in inputs.values()
             )
-        run.manifest.rows["in"] = kept.num_rows + rejected.num_rows
-        run.write(kept, Record)
-        run.reject(rejected, Record)
-        run.finish(licence=card.licence, obligations=card.obligations, hub=list(card.hub))
+            run.manifest.warnings.append(
+                f"no row could be used: {source} is read from {card.raw}{asked}"
+            )
+        spool.close()
+        run.finish(
+            licence=card.licence,
+            obligations=card.obligations,
+            use=card.use,
+            hub=[each.name for each in card.hub],
+        )
     return run
 
 
-def _read(card: Source, path: Path) -> Iterator[Record | Rejected]:
+def _raw(card: Source, raw: Path | None) -> Path:
+    """The raw form to read: the given one, or the one that is shipped."""
+    path = raw or card.shipped
+    if path is None:
+        where = "; or --hub" if card.hub else ""
+        raise UserError(
+            f"{card.name} is converted from its raw form: give --raw with {card.raw}{where}"
+        )
+    if not path.exists():
+        raise UserError(f"no such file or folder: {path}; {card.name} is read from {card.raw}")
+    return path
+
+
+def _settings(card: Source, given: Mapping[str, str]) -> dict[str, str]:
+    """The source's settings, those that were given in place of the defaults."""
+    for name, value in given.items():
+        if name not in card.settings:
+            have = ", ".join(f"--{known}" for known in card.settings) or "none"
+            raise UserError(f"{card.name} has no --{name}; its own options: {have}")
+        allowed = card.settings[name].values
+        if allowed and value not in allowed:
+            raise unknown(f"--{name}", value, allowed)
+    return {name: given.get(name, setting.default) for name, setting in card.settings.items()}
+
+
+def _read(card: Source, path: Path, settings: Mapping[str, str]) -> Iterator[Record | Rejected]:
     """The source's rows; a file that is not in its raw form at all is the user's mistake."""
     try:
-        yield from card.rows(path)
+        yield from card.rows(path, **settings)
+    except UserError as error:
+        raise UserError(f"{error}{_resembles(card, path)}") from None
     except (UnicodeDecodeError, csv.Error, IsADirectoryError) as error:
-        raise UserError(f"{path} cannot be read as {card.raw}: {error}") from None
+        message = f"{path} cannot be read as {card.raw}: {error}{_resembles(card, path)}"
+        raise UserError(message) from None
 
 
-def _tables(rows: Iterable[Record | Rejected]) -> tuple[pa.Table, pa.Table]:
-    """Kept and rejected rows as Arrow tables, each in the order of reading."""
-    kept, rejected = [to_table([], Record)], [rejected_table([], Record)]
-    remaining = iter(rows)
-    while batch := list(itertools.islice(remaining, BATCH)):
-        kept.append(to_table((r for r in batch if isinstance(r, Record)), Record))
-        rejected.append(rejected_table((r for r in batch if isinstance(r, Rejected)), Record))
-    return pa.concat_tables(kept), pa.concat_tables(rejected)
+def _resembles(card: Source, path: Path) -> str:
+    """Which other source the file looks like, as a sentence; empty when it looks like none."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        head = file.read(HEAD).decode("utf-8", "ignore")
+    names = [
+        other.name
+        for other in SOURCES.values()
+        if other.signs and other.name != card.name and all(sign in head for sign in other.signs)
+    ]
+    return f" It looks like a file of {' or '.join(names)}." if names else ""

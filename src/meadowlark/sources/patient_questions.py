@@ -66,7 +66,7 @@ def _in_sentence(condition: str) -> str:
     return f"a {condition}"
 
 
-SOURCE = Source(
+SOURCE: Source = Source(
     name="patient_questions",
     title="Patient questions, written for this project",
     origin="shipped with meadowlark",

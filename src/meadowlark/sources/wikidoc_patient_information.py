@@ -11,7 +11,7 @@ from pathlib import Path
 
 from meadowlark.dataset import read
 from meadowlark.records import Record, Rejected
-from meadowlark.sources.source import Source, checked
+from meadowlark.sources.source import HubSet, Source, checked, instruction_rows
 
 
 def rows(raw: Path) -> Iterator[Record | Rejected]:
@@ -25,7 +25,7 @@ def rows(raw: Path) -> Iterator[Record | Rejected]:
     yield from checked(made)
 
 
-SOURCE = Source(
+SOURCE: Source = Source(
     name="wikidoc_patient_information",
     title="WikiDoc patient information",
     origin="wikidoc.org, pages for patients; published by medAlpaca as its small set",
@@ -44,5 +44,10 @@ SOURCE = Source(
         "92 rows are exact copies of another (mix drops them).",
         "Questions are page headings with the page's title put in; some are not grammatical.",
     ),
-    hub=("medalpaca/medical_meadow_wikidoc_patient_information",),
+    hub=(
+        HubSet(
+            "medalpaca/medical_meadow_wikidoc_patient_information",
+            instruction_rows(lambda: SOURCE),
+        ),
+    ),
 )

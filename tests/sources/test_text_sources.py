@@ -1,0 +1,246 @@
+"""Flashcards, wiki pages, abstracts, summaries and conversations from their raw forms."""
+
+import json
+import sqlite3
+import zipfile
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from reading import split
+
+from meadowlark.errors import UserError
+from meadowlark.records import Rejected, Turn
+from meadowlark.sources.convert import convert
+
+NOTES = [
+    ("What carries <b>oxygen</b>?\x1fHaemoglobin, 13.2 g/dl", "blood"),
+    ("Look: <img src='heart.jpg'>\x1fThe heart", ""),
+    ("{{c1::Insulin::a hormone}} lowers {{c2::glucose}}; {{c1::it}} is a peptide.\x1f", "endo"),
+    ("Front only\x1f ", ""),
+    ("What carries <b>oxygen</b>?\x1fHaemoglobin, 13.2 g/dl", "blood"),
+]
+
+
+def collection(path: Path) -> bytes:
+    database = sqlite3.connect(path)
+    database.execute("create table notes (id integer, flds text, tags text)")
+    database.executemany(
+        "insert into notes values (?, ?, ?)", [(n, *v) for n, v in enumerate(NOTES)]
+    )
+    database.commit()
+    database.close()
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["collection.anki2", "collection.anki21", "collection.anki21b"])
+def test_anki_packages_old_and_new_give_the_same_cards(name: str, tmp_path: Path) -> None:
+    content = collection(tmp_path / "c.sqlite")
+    if name.endswith("21b"):
+        sink = pa.BufferOutputStream()
+        with pa.CompressedOutputStream(sink, "zstd") as out:
+            out.write(content)
+        content = sink.getvalue().to_pybytes()
+    raw = tmp_path / "deck.apkg"
+    with zipfile.ZipFile(raw, "w") as package:
+        package.writestr(name, content)
+    kept, rejected = split("medical_flashcards", raw)
+    assert [(row.input, row.output) for row in kept] == [
+        ("What carries **oxygen**?", "Haemoglobin, 13.2 g/dl"),
+        ("____ (a hormone) lowers glucose; ____ is a peptide.", "Insulin; it"),
+        ("Insulin lowers ____; it is a peptide.", "glucose"),
+    ]
+    assert [r.reason for r in rejected] == [
+        "card with an image or sound",
+        "no answer",
+        "duplicate note",
+    ]
+
+
+def test_an_exported_text_file_is_read_with_its_heads(tmp_path: Path) -> None:
+    raw = tmp_path / "cards.txt"
+    raw.write_text(
+        "#separator:tab\n#html:true\n#guid column:1\n#tags column:4\n"
+        'x1\tWhat is &lt;pH&gt;?\t"A ""measure""\tof acids"\tacid base\n'
+        "x2\tAlone\t\t\n",
+        encoding="utf-8",
+    )
+    kept, rejected = split("medical_flashcards", raw)
+    assert [(r.input, r.output, r.tags["topic"]) for r in kept] == [
+        ("What is <pH>?", 'A "measure" of acids', "acid base")
+    ]
+    assert [r.reason for r in rejected] == ["no answer"]
+    with zipfile.ZipFile(tmp_path / "no.apkg", "w") as package:
+        package.writestr("media", "{}")
+    with pytest.raises(UserError, match="no Anki package"):
+        split("medical_flashcards", tmp_path / "no.apkg")
+
+
+WIKI = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/">
+<page><title>Asthma</title><ns>0</ns><revision><text>{{Infobox|a={{b}}}}
+'''Asthma''' is a long-term disease of the airways of the [[lung|lungs]].&lt;ref&gt;No.&lt;/ref&gt;
+== Causes ==
+* [[Pollen]] and dust, in most of the people who have it
+* cold air &amp;ge; 5 minutes
+=== Rare ===
+Short.
+== References ==
+A list of many works that nobody should be taught to write.
+[[Category:Lungs]]</text></revision></page>
+<page><title>Asthmas</title><ns>0</ns><redirect title="Asthma"/><revision><text/></revision></page>
+<page><title>Talk:Asthma</title><ns>1</ns><revision><text>Words of editors, not of it.
+</text></revision></page>
+</mediawiki>"""
+
+
+def test_wiki_pages_become_one_row_a_section_from_xml_and_html(tmp_path: Path) -> None:
+    raw = tmp_path / "wiki.xml"
+    raw.write_text(WIKI)
+    kept, rejected = split("wikidoc", raw)
+    assert [row.input for row in kept] == [
+        "What is Asthma?",
+        "What should be known about Asthma: causes?",
+    ]
+    assert kept[0].output == "Asthma is a long-term disease of the airways of the lungs."
+    assert "- Pollen and dust" in kept[1].output
+    assert "cold air ≥ 5 minutes" in kept[1].output
+    assert [(r.reason, r.row.tags["heading"]) for r in rejected] == [
+        ("too short", "Causes > Rare"),
+        ("section of links", "References"),
+    ]
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    (folder / "a.html").write_text(
+        "<html><head><title>Asthma - wikidoc</title></head><body><p>Asthma is a long-term disease "
+        "of the airways.</p><h2>Causes</h2><ul><li>Pollen and dust, in most of the people who have "
+        "it</li></ul></body>"
+    )
+    from_html, _ = split("wikidoc", folder)
+    assert [row.input for row in from_html] == [row.input for row in kept]
+    raw.write_text(WIKI[:-200])
+    assert [r.reason for r in split("wikidoc", raw)[1]][-1] == "malformed XML"
+
+
+def test_abstracts_lose_no_row_whatever_is_wrong_with_it(tmp_path: Path) -> None:
+    raw = tmp_path / "metadata.csv"
+    good = b'u1,"A title, with comma","Line one.\nLine ""two"".",cc0,x\n'
+    raw.write_bytes(
+        b"cord_uid,title,abstract,license,extra\n"
+        + good
+        + b"u2,T,,cc0,x\nu3,,An abstract.,cc0,x\nu4,caf\xe9,A.,cc0,x\nu5,T,A.,cc0\nu1,T,A.,cc0,x\n"
+    )
+    kept, rejected = split("cord19", raw)
+    assert [(row.input, row.output) for row in kept] == [
+        ('Line one.\nLine "two".', "A title, with comma")
+    ]
+    assert sorted(r.reason for r in rejected) == [
+        "duplicate id",
+        "no abstract",
+        "no title",
+        "not UTF-8",
+        "wrong number of columns",
+    ]
+    assert split("cord19", raw, wording="published")[0][0].instruction == (
+        "Please summerize the given abstract to a title"
+    )
+    raw.write_text("question,answer\na,b\n")
+    with pytest.raises(UserError, match="cord_uid"):
+        split("cord19", raw)
+
+
+def test_each_answer_of_mediqa_makes_four_rows_as_published_or_one(tmp_path: Path) -> None:
+    answer = {
+        "article": "Long text.",
+        "section": "Text.",
+        "answer_abs_summ": "In my words.",
+        "answer_ext_summ": "Text.",
+        "rating": "3",
+    }
+    raw = tmp_path / "ans.json"
+    raw.write_text(json.dumps({"1": {"question": "Why?", "answers": {"1_A": answer, "1_B": {}}}}))
+    kept, rejected = split("mediqa", raw)
+    assert len(kept) == 4
+    assert [r.reason for r in rejected] == ["no text"] * 4
+    assert kept[0].input == "Question: Why?\n\nText: Long text."
+    assert len(split("mediqa", raw, summaries="section")[0]) == 1
+    raw.write_text("[]")
+    with pytest.raises(UserError, match="MEDIQA-AnS"):
+        split("mediqa", raw)
+
+
+def message(
+    id: str, role: str, replies: tuple[object, ...] = (), **more: object
+) -> dict[str, object]:
+    return {"message_id": id, "role": role, "text": f"text {id}", "lang": "en",
+            "replies": list(replies), **more}  # fmt: skip
+
+
+def test_message_trees_become_conversations(tmp_path: Path) -> None:
+    tree = message(
+        "p", "prompter",
+        (
+            message("worse", "assistant", rank=1),
+            message("best", "assistant", (
+                message("q", "prompter", (message("end", "assistant"),)),
+            ), rank=0),
+            message("gone", "assistant", deleted=True),
+        ),
+    )  # fmt: skip
+    german = message("g", "prompter", (message("h", "assistant"),), lang="de")
+    alone = message("alone", "prompter", (message("r", "prompter"),))
+    raw = tmp_path / "trees.jsonl"
+    lines = [
+        json.dumps({"message_tree_id": t["message_id"], "prompt": t}) for t in (tree, german, alone)
+    ]
+    raw.write_text("\n".join([*lines, "{broken"]))
+    kept, rejected = split("oasst", raw)
+    assert len(kept) == 1
+    assert kept[0].history == (Turn("user", "text p"), Turn("assistant", "text best"))
+    assert (kept[0].instruction, kept[0].output) == ("text q", "text end")
+    assert [r.reason for r in rejected] == ["another language", "no answer", "not JSON"]
+    everything, _ = split("oasst", raw, paths="all", language="any")
+    assert [row.output for row in everything] == ["text end", "text worse", "text h"]
+
+
+def test_messages_in_any_order_make_the_trees_that_they_came_from(tmp_path: Path) -> None:
+    flat = [
+        {"message_id": "b", "parent_id": "a", "role": "assistant", "text": "A.", "lang": "en",
+         "labels": {"name": ["spam", "quality"], "value": [0.0, 0.25]}},
+        {"message_id": "a", "parent_id": None, "role": "prompter", "text": "Q?", "lang": "en"},
+        {"message_id": "c", "parent_id": "zz", "role": "assistant", "text": "lost", "lang": "en"},
+        {"message_id": "a", "parent_id": None, "role": "prompter", "text": "Q?", "lang": "en"},
+    ]  # fmt: skip
+    raw = tmp_path / "messages.jsonl"
+    raw.write_text("\n".join(map(json.dumps, flat)))
+    kept, rejected = split("oasst", raw)
+    assert [(row.instruction, row.output) for row in kept] == [("Q?", "A.")]
+    assert sorted(r.reason for r in rejected) == ["duplicate id", "message without its parent"]
+    _, strict = split("oasst", raw, quality="0.5")
+    assert any(r.reason == "low quality" and "0.25" in r.detail for r in strict)
+    with pytest.raises(UserError, match="not a number"):
+        split("oasst", raw, quality="high")
+
+
+def test_real_trees_and_real_messages_of_the_same_export_give_the_same_rows(
+    real_data: Path,
+) -> None:
+    folder = real_data / "meadow/oasst"
+    trees = split("oasst", folder / "en_100_tree.jsonl", paths="all")
+    assert trees == split("oasst", folder / "en_100_message.jsonl", paths="all")
+    assert len(split("oasst", folder / "en_100_tree.jsonl")[0]) == 100
+
+
+def test_a_wrong_file_says_which_source_it_looks_like(tmp_path: Path, real_data: Path) -> None:
+    with pytest.raises(UserError, match=r"looks like a file of medmcqa\."):
+        convert("chatdoctor", tmp_path / "a", raw=real_data / "exams/medmcqa/dev.json")
+    posts = real_data / "meadow/stackexchange_format/Posts_b.xml"
+    with pytest.raises(UserError, match=r"looks like a file of stackexchange\."):
+        convert("pubmed_causal", tmp_path / "b", raw=posts)
+
+
+def test_a_rejected_row_is_counted_even_if_the_file_is_only_that(tmp_path: Path) -> None:
+    raw = tmp_path / "m.jsonl"
+    raw.write_text('{"question": "Q", "answer": "x", "options": {"A": "y"}, "answer_idx": "A"}\n')
+    run = convert("medqa", tmp_path / "out", raw=raw)
+    assert run.manifest.rows["rejected"] == {"answer is none of the options": 1}
+    assert isinstance(split("medqa", raw)[1][0], Rejected)
