@@ -54,14 +54,14 @@ def _seven_zip(raw: Path, name: str) -> Iterator[IO[bytes]]:
     failed: list[BaseException] = []
     read, write = os.pipe()
 
-    class _Pipe(py7zr.io.Py7zIO):  # type: ignore[misc]
+    class _Pipe(py7zr.io.Py7zIO):
         """The end of a pipe as what py7zr unpacks into."""
 
-        def write(self, data: bytes) -> int:
-            view = memoryview(data)
+        def write(self, s: bytes | bytearray) -> int:
+            view = memoryview(s)
             while view:
                 view = view[os.write(write, view) :]
-            return len(data)
+            return len(s)
 
         def read(self, size: int | None = None) -> bytes:
             return b""
@@ -75,7 +75,7 @@ def _seven_zip(raw: Path, name: str) -> Iterator[IO[bytes]]:
         def size(self) -> int:
             return 0
 
-    class _Factory(py7zr.io.WriterFactory):  # type: ignore[misc]
+    class _Factory(py7zr.io.WriterFactory):
         def create(self, filename: str) -> Any:
             return _Pipe()
 
