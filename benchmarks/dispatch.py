@@ -36,7 +36,7 @@ from meadowlark.records import Turn
 
 PEERS = {"alpacare": 200, "aiohttp": 6000, "openai": 1000, "openai-aiohttp": 1500, "litellm": 600,
          "distilabel": 1000}  # fmt: skip
-"""Requests of each: the slow ones get fewer. Warm-up is in their time as in ours."""
+"""Requests of each: the slow ones get fewer. Warm-up is in their time as in ours, imports are not."""
 OURS = ("alpacare", "aiohttp")
 RESULT = RESULTS / "dispatch.json"
 SETTLED_S = 10.0
