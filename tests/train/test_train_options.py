@@ -29,21 +29,53 @@ def test_every_shipped_configuration_loads_and_its_resolved_form_is_the_same(
     assert load(resolved, TrainOptions) == options
 
 
-def test_the_shipped_configurations_hold_the_published_hyperparameters() -> None:
+PUBLISHED = {  # base, epochs, learning rate, rows a step, base's bits where LoRA is trained
+    "alpacare-7b": ("meta-llama/Llama-2-7b-hf", 3, 2e-5, 128, None),
+    "alpacare-13b": ("meta-llama/Llama-2-13b-hf", 5, 1e-5, 128, None),
+    "medalpaca-7b": ("huggyllama/llama-7b", 3, 2e-5, 128, None),
+    "medalpaca-13b": ("huggyllama/llama-13b", 3, 2e-5, 256, None),
+    "medalpaca-30b": ("huggyllama/llama-30b", 3, 2e-5, 256, None),
+    "medalpaca-7b-lora": ("huggyllama/llama-7b", 3, 2e-5, 128, 16),
+    "medalpaca-7b-lora-int8": ("huggyllama/llama-7b", 3, 2e-5, 128, 8),
+    "medalpaca-13b-lora": ("huggyllama/llama-13b", 3, 2e-5, 128, 16),
+    "medalpaca-13b-lora-int8": ("huggyllama/llama-13b", 3, 2e-5, 128, 8),
+    "medalpaca-30b-lora-int8": ("huggyllama/llama-30b", 3, 2e-5, 128, 8),
+    "medalpaca-llama-3.2-3b": ("meta-llama/Llama-3.2-3B", 3, 2e-5, 8, 16),
+}
+
+
+def test_a_configuration_is_shipped_for_every_published_run() -> None:
+    assert {path.stem for path in CONFIGS} - {"real-small", "small-from-scratch"} == set(PUBLISHED)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_shipped_configuration_holds_the_published_hyperparameters(name: str) -> None:
     """PAPERS.md, sections 1 and 2, "Training"."""
-    by_name = {path.stem: load(path, TrainOptions) for path in CONFIGS}
-    alpacare = by_name["alpacare-7b"]
-    assert (alpacare.optimiser.learning_rate, alpacare.optimiser.epochs) == (2e-5, 3)
-    assert (alpacare.optimiser.batch_rows, alpacare.optimiser.warmup) == (128, 0.03)
-    assert (alpacare.data.max_length, alpacare.data.loss_on) == (1024, "response")
-    assert (alpacare.data.template, alpacare.lora) == ("alpaca", None)
-    medalpaca = by_name["medalpaca-7b-lora"]
-    assert (medalpaca.optimiser.learning_rate, medalpaca.optimiser.warmup) == (2e-5, 100)
-    assert (medalpaca.optimiser.batch_rows, medalpaca.data.max_length) == (128, 256)
-    assert (medalpaca.data.loss_on, medalpaca.data.template) == ("all", "medalpaca")
-    assert medalpaca.lora is not None
-    assert (medalpaca.lora.rank, medalpaca.lora.alpha, medalpaca.lora.dropout) == (8, 16, 0.1)
-    assert medalpaca.lora.targets == ("q_proj", "v_proj")
+    base, epochs, rate, rows, bits = PUBLISHED[name]
+    options = load(CONFIGS[0].parent / f"{name}.toml", TrainOptions)
+    optimiser, data, run = options.optimiser, options.data, options.run
+    assert options.model.base == base
+    assert (optimiser.epochs, optimiser.learning_rate, optimiser.batch_rows) == (epochs, rate, rows)
+    assert (optimiser.name, optimiser.schedule, optimiser.weight_decay) == ("adamw", "cosine", 0.0)
+    assert run.precision == "bfloat16"
+    if name.startswith("alpacare"):
+        assert (data.template, data.loss_on, data.max_length) == ("alpaca", "response", 1024)
+        assert (optimiser.warmup, data.too_long) == (0.03, "reject")
+    else:
+        assert (data.template, data.loss_on, data.max_length) == ("medalpaca", "all", 256)
+        assert (optimiser.warmup, data.too_long) == (100, "cut_input")
+        assert (run.evaluate_every_steps, run.keep_best) == (200, True)
+    assert options.model.quantise == ("int8" if bits == 8 else None)
+    if bits is None:
+        assert (options.lora, options.model.dtype, run.gradient_checkpointing) == (
+            None, "float32", True,
+        )  # fmt: skip
+    else:
+        lora = options.lora
+        assert lora is not None
+        assert (lora.rank, lora.alpha, lora.dropout) == (8, 16, 0.1)
+        assert (lora.targets, lora.rslora, lora.dora) == (("q_proj", "v_proj"), False, False)
+        assert (options.model.dtype, run.gradient_checkpointing) == ("bfloat16", False)
 
 
 @pytest.mark.parametrize(
