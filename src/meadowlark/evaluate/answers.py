@@ -21,7 +21,7 @@ from meadowlark.evaluate.exam import exam_turns
 from meadowlark.evaluate.examined import Subject, examined
 from meadowlark.evaluate.partial import PartialAnswers, batches
 from meadowlark.llm import Asking, ChatReply, ChatRequest, Journal, Policy, Sampling
-from meadowlark.llm.dispatch import FAILED
+from meadowlark.llm.asking import FAILED
 from meadowlark.llm.errors import NotRecorded
 from meadowlark.llm.local import TransformersModel
 from meadowlark.llm.recorded import changed_prompt
