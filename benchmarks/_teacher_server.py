@@ -24,15 +24,31 @@ from typing import Any
 from aiohttp import web
 
 LATENCY_S = 0.2
-FRAMES = (
-    "Answer the question {a} and say how far it bears on this one: {b}",
-    "A reader of a health magazine asks {a} Her brother adds: {b} Reply to both in one paragraph.",
-    "Write two quiz cards, the first about {a} the second about {b}",
-    "Compare what a textbook would say to {a} with what it would say to {b}",
-    "Rewrite for a patient who reads little what is known about {a} Leave out all of: {b}",
-    "Summarise for the ward round: {a} Keep apart from it the separate matter: {b}",
-    "You teach first-year students. Prepare them for {a} by way of the easier {b}",
-    "Classify both of these by the specialty that should reply: {a} {b}",
+OPENINGS = (
+    "Answer the question {a}",
+    "Tell the reader of a health magazine {a}",
+    "Write a quiz card about {a}",
+    "Say as a textbook would: {a}",
+    "Rewrite for a patient who reads little what is known about {a}",
+    "Summarise for the ward round: {a}",
+    "Prepare first-year students for {a}",
+    "Which specialty should deal with this? {a}",
+    "A worried father asks you on the phone, {a}",
+    "Draft a leaflet for the waiting room on {a}",
+    "Correct what a neighbour believes about {a}",
+    "List three points that a new nurse needs for {a}",
+)
+CLOSINGS = (
+    "Then say how far that bears on this one: {b}",
+    "His brother adds: {b}",
+    "Set a second one on {b}",
+    "Compare it with {b}",
+    "Leave out all of: {b}",
+    "Keep the separate matter apart: {b}",
+    "Go by way of the easier {b}",
+    "Do the same for {b}",
+    "Add when to worry about {b}",
+    "End with a sentence on {b}",
 )
 TYPES = ("Open Q&A", "Text generation", "Rewrites", "Classification", "Chat", "Summarization")
 VIEWS = ("Patient", "Medical student", "Registered Nurse", "Expert", "Pharmacist", "Physician")
@@ -132,7 +148,9 @@ class Teacher:
                 "instruction": f"Choose the right answer on {self.topics[at]}, {_part(stem, rng)}",
                 "input": "\n".join([stem, *lettered]),
             }
-        made = rng.choice(FRAMES).format(a=question, b=_part(stem, rng))
+        made = f"{rng.choice(OPENINGS)} {rng.choice(CLOSINGS)}".format(
+            a=question, b=_part(stem, rng)
+        )
         context = self.answers[rng.randrange(len(self.answers))][:500]
         return {
             **labels,

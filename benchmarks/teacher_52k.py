@@ -33,7 +33,8 @@ from _stamp import RESULTS, stamp
 from _teacher_server import LATENCY_S
 
 PRICES_USD = {"a small model": (0.15, 0.60), "a large model": (2.50, 10.00)}
-"""Dollars for a million tokens in and out: examples for the cost table, no vendor's list."""
+"""Dollars for a million tokens in and out: examples for the cost table, no vendor's list. The runs
+are given the first, and must count what it comes to."""
 PARTS = 10
 """Into so many parts of the same number of calls a stage is divided, to see whether it slows."""
 
@@ -89,11 +90,34 @@ def measured(arguments: list[str], log: Path, expected: int = 0) -> dict[str, fl
     }
 
 
+def dry_run(command: list[str]) -> list[str]:
+    """What a command says beforehand that it would take; nothing may be written."""
+    out = Path(command[command.index("-o") + 1])
+    done = subprocess.run(
+        [sys.executable, "-m", "meadowlark", *command, "--dry-run"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **KEYS, "COLUMNS": "200"},
+    )
+    assert not out.exists(), f"a dry run made {out}"
+    return [line.strip() for line in done.stdout.splitlines()]
+
+
 def journal_states(folder: Path) -> dict[str, int]:
     """How many calls ended in which state: all must be done or failed."""
     with closing(sqlite3.connect(folder / "journal.sqlite")) as journal:
         rows = journal.execute("SELECT state, count(*) FROM calls GROUP BY state").fetchall()
     return {str(state): int(count) for state, count in rows}
+
+
+def owed_usd(folder: Path) -> float:
+    """What all replies of a journal cost by the price that the runs are given."""
+    price_in, price_out = PRICES_USD["a small model"]
+    with closing(sqlite3.connect(folder / "journal.sqlite")) as journal:
+        query = "SELECT sum(tokens_in), sum(tokens_out) FROM calls WHERE state = 'done'"
+        tokens_in, tokens_out = journal.execute(query).fetchone()
+    return float(tokens_in * price_in + tokens_out * price_out) / 1e6
 
 
 def seconds_by_part(folder: Path) -> list[float]:
@@ -112,6 +136,8 @@ def stage_result(folder: Path, took: dict[str, float], tasks: int) -> dict[str, 
     lost = {state: n for state, n in states.items() if state not in ("done", "failed")}
     assert not lost, f"calls in {folder} ended neither done nor failed: {lost}"
     calls = sum(states.values())
+    cost_usd = float(manifest["cost_usd"])
+    assert abs(cost_usd - owed_usd(folder)) < 1e-4, f"{folder} counts {cost_usd} USD"
     return {
         **took,
         "cpu_ms_a_task": round(1000 * took["cpu_s"] / tasks, 3),
@@ -128,7 +154,7 @@ def stage_result(folder: Path, took: dict[str, float], tasks: int) -> dict[str, 
         },
         "warnings": manifest["warnings"],
         "tokens": manifest["tokens"],
-        "cost_usd_in_manifest": manifest["cost_usd"],
+        "cost_usd_in_manifest": cost_usd,
         "journal_mb": round((folder / "journal.sqlite").stat().st_size / 1e6, 1),
         "rows_mb": round((folder / "rows.parquet").stat().st_size / 1e6, 1),
     }
@@ -188,12 +214,18 @@ def run(data: Path, folder: Path, count: int, in_flight: int) -> dict[str, Any]:
     load = os.getloadavg()[0]
     server, url = started_server(data)
     try:
-        teacher = ["--teacher", f"openai:teacher@{url}/v1", "-j", str(in_flight)]
-        asked = ["--seeds", str(seeds), "-n", str(count), *teacher]
-        took = measured(["generate", *asked, "-o", str(tasks)], log)
-        generated = stage_result(tasks, took, count)
-        took = measured(["respond", str(tasks), "-o", str(answers), *teacher], log)
-        answered = stage_result(answers, took, count)
+        price = ",".join(map(str, PRICES_USD["a small model"]))
+        teacher = ["--teacher", f"openai:teacher@{url}/v1", "-j", str(in_flight), "--price", price]
+        commands = {
+            tasks: ["generate", "--seeds", str(seeds), "-n", str(count), *teacher],
+            answers: ["respond", str(tasks), *teacher],
+        }
+        stages, foretold = [], {}
+        for place, command in commands.items():
+            command += ["-o", str(place), "--budget", "1000usd"]
+            foretold[command[0]] = dry_run(command)
+            stages.append(stage_result(place, measured(command, log), count))
+        generated, answered = stages
         wrong = ["--teacher", f"openai:teacher@{url}/refused/v1", "-o", str(refused)]
         measured(["respond", str(tasks), *wrong], log, expected=1)
         server_used = used(url)
@@ -211,13 +243,14 @@ def run(data: Path, folder: Path, count: int, in_flight: int) -> dict[str, Any]:
     keys = searched(folder)
     assert not keys["found_in"], keys
     assert keys["cut_out_of_journals"], "no reply repeated a key, so its absence shows nothing"
-    stages = (generated, answered, took, report)
+    stages += [took, report]
     return {
         **stamp(("aiohttp", "pyarrow", "numba", "numpy")),
         "load_of_the_machine_before": round(load, 2),
         "count": count,
         "in_flight": in_flight,
         "latency_s": LATENCY_S,
+        "dry_run": foretold,
         "generate": generated,
         "respond": answered,
         "stats": took,

@@ -306,9 +306,7 @@ def _answer_remotely(
                 raise changed_prompt(Path(subject.reference), missing)
             if asking.write_failed(run.folder):
                 run.wrote(FAILED)
-        run.manifest.tokens = asking.counts.tokens()
-        run.manifest.cost_usd = round(asking.spent_usd, 6)
-        run.manifest.warnings += asking.warnings
+        asking.account(run.manifest)
         if missing:
             run.manifest.warnings.append(f"the recording holds no reply to {missing:,} prompts")
         _write(run, items, answers, rejected)

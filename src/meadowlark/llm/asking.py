@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from meadowlark.dataset import Manifest
 from meadowlark.llm.chat import ChatModel, ChatRequest
 from meadowlark.llm.dispatch import Dispatch, Outcome, Policy
 from meadowlark.llm.errors import BudgetReached, CallFailed, NotRecorded
@@ -127,6 +128,12 @@ class Asking:
             budget = self._dispatch.policy.budget_usd
             said.append(f"the budget of {budget:g} USD is reached; raise --budget to go on")
         return said
+
+    def account(self, manifest: Manifest) -> None:
+        """Write tokens, cost and warnings into a manifest."""
+        manifest.tokens = self.counts.tokens()
+        manifest.cost_usd = round(self.spent_usd, 6)
+        manifest.warnings += self.warnings
 
     def cost_note(self, done: int, total: int) -> str:
         """``0.52 USD, about 3.10 in all`` for the progress line; empty where nothing costs."""
