@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -55,15 +56,15 @@ def text(content: str) -> Callable[[Path], None]:
     ],
 )
 def test_a_key_is_found_wherever_it_stands(
-    name: str, write: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    write: Callable[[Path], None],
+    tmp_path: Path,
+    search_for: Callable[[Path, str], dict[str, Any]],
 ) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
-    from _planted_key import searched
-
     (tmp_path / "a").mkdir()
     write(tmp_path / "a" / name)
     (tmp_path / "b.txt").write_text("sk-planted and nothing more, [key]")
-    found = searched(tmp_path, {"K": KEY})
+    found = search_for(tmp_path, KEY)
     assert found["found_in"] == [f"a/{name}"]
     assert found["files"] == 2
-    assert searched(tmp_path, {"K": "sk-another/key+0000"})["found_in"] == []
+    assert search_for(tmp_path, "sk-another/key+0000")["found_in"] == []

@@ -18,7 +18,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import pytest
 from aiohttp import web
 
 from chat_server import ChatServer, completion
@@ -135,11 +134,8 @@ class Runs:
 
 
 def test_twenty_kills_give_the_same_rows_and_ask_nothing_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, search_for: Callable[[Path, str], dict[str, Any]]
 ) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
-    from _planted_key import searched
-
     seeds = tmp_path / "seeds.jsonl"
     rows = [{"instruction": f"Seed {n}", "type": "chat", "view": "nurse"} for n in range(20)]
     seeds.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -183,7 +179,7 @@ def test_twenty_kills_give_the_same_rows_and_ask_nothing_twice(
     left = {p.name for p in killed.rglob("*") if p.is_file()}
     assert left == {"rows.parquet", "rejected.parquet", "manifest.json", "journal.sqlite"}
     assert KEY not in said
-    keys = searched(tmp_path, {"MEADOWLARK_API_KEY": KEY})
+    keys = search_for(tmp_path, KEY)
     assert keys["found_in"] == []
     assert keys["cut_out_of_journals"] > 0  # the server did repeat it
 

@@ -123,7 +123,8 @@ def show_estimate(found: Estimate, calls: Calls, at_least: str) -> None:
         if found.likely_usd is not None:
             cost = f"about {usd(found.likely_usd)} USD by the replies so far ({cost})"
         spent = f", beside {usd(found.spent_usd)} already spent" if found.spent_usd else ""
-        line(f"  cost: {cost}{spent}; at {price}, a table of {PRICES_OF} unless you gave it: check")
+        source = "as you gave it" if calls["price"] else f"models.toml or our table of {PRICES_OF}"
+        line(f"  cost: {cost}{spent}; at {price}, {source}")
     budget_usd = calls["policy"].budget_usd
     if budget_usd is not None:
         most = found.spent_usd + found.most_usd

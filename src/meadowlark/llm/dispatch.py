@@ -35,9 +35,9 @@ class Policy:
     server asked for. Being told "too many" (429, 529, 503 with a time) counts as no attempt.
 
     When more than ``stop_rate`` of the last requests sent failed (the last ``stop_window``, or
-    twice as many as may be in flight), asking stops. Nothing is sent that would, by what is
-    expected of it, bring the journal's cost above ``budget_usd``. Requests in flight at the end are
-    waited for at most ``grace_s``.
+    twice as many as may be in flight; half a window at least), asking stops. Nothing is sent that
+    would, by what is expected of it, bring the journal's cost above ``budget_usd``. Requests in
+    flight at the end are waited for at most ``grace_s``.
     """
 
     concurrency: int = 16
