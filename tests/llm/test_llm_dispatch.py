@@ -445,6 +445,10 @@ def test_the_cost_so_far_and_in_all_are_told() -> None:
     assert notes[0] == ", 0.0100 USD, about 2.00 in all"
     assert notes[149] == ", 1.50 USD, about 2.00 in all"
     assert notes[199] == ", 2.00 USD"
+    # Replies that were received ahead of those consumed are no part of what is projected.
+    with Asking(model, map(priced, range(200)), policy=QUICK) as asking:
+        notes = [asking.cost_note(done, 200) for done, _ in enumerate(asking, start=1)]
+    assert {note.rpartition(", ")[2] for note in notes[:-1]} == {"about 2.00 in all"}
     with Asking(ScriptedModel(echo), map(request, range(3)), policy=QUICK) as asking:
         assert [asking.cost_note(1, 2) for _ in asking] == [""] * 3
 

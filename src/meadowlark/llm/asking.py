@@ -34,7 +34,8 @@ class Counts:
     """What was consumed: ``requests`` in all, some from the journal, some failed, some tried again.
 
     A request that a recording does not hold (``not_recorded``) or that the budget does not allow
-    (``unsent``) is no request. Tokens are those of the replies consumed, from the journal or not.
+    (``unsent``) is no request. Tokens and cost are those of the replies consumed, from the journal
+    or not.
     """
 
     requests: int = 0
@@ -45,6 +46,7 @@ class Counts:
     unsent: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
+    cost_usd: float = 0.0
 
     def __str__(self) -> str:
         parts = [f"{self.requests:,} requests"]
@@ -75,6 +77,7 @@ class Counts:
         if outcome.reply is not None:
             self.tokens_in += outcome.reply.tokens_in
             self.tokens_out += outcome.reply.tokens_out
+            self.cost_usd += outcome.reply.cost_usd
 
 
 class Asking:
@@ -136,11 +139,16 @@ class Asking:
         manifest.warnings += self.warnings
 
     def cost_note(self, done: int, total: int) -> str:
-        """``0.52 USD, about 3.10 in all`` for the progress line; empty where nothing costs."""
+        """``0.52 USD, about 3.10 in all`` for the progress line; empty where nothing costs.
+
+        What is projected is the cost of the replies consumed: others were received ahead.
+        """
         spent = self.spent_usd
         if not spent:
             return ""
-        in_all = f", about {usd(spent * total / done)} in all" if 0 < done < total else ""
+        in_all = ""
+        if 0 < done < total:
+            in_all = f", about {usd(max(spent, self.counts.cost_usd * total / done))} in all"
         return f", {usd(spent)} USD{in_all}"
 
     def __enter__(self) -> Asking:
