@@ -3,10 +3,11 @@ of an uninterrupted run; no reply that was committed is asked for again, none is
 
 The server (_teacher_server.py) runs in a thread here, replies after 200 ms with text composed of
 real questions, the same to the same request, and counts. Both commands run once undisturbed; then,
-into fresh folders and as often as it takes for twenty kills, each is killed at moments drawn
-between its start and the time that it took undisturbed, and run again until it ends. After a kill
-the journal says what was committed: none of that may be asked for later. Keys planted in the
-environment are looked for in everything written. Writes ``results/teacher_killed.json``.
+into fresh folders and as often as it takes for twenty kills, each is killed at moments drawn from
+the time that it took undisturbed or from the replies that it still needs, and run again until it
+ends. After a kill the journal says what was committed: none of that may be asked for later. Keys
+planted in the environment are looked for in everything written. Writes
+``results/teacher_killed.json``.
 
     MEADOWLARK_DATA=… python benchmarks/teacher_killed.py [--kills 20] [--count 400]
 """
@@ -28,7 +29,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -100,8 +101,8 @@ class Runs:
             "answers": ["respond", str(folder / "tasks"), *flight["answers"]],
         }
 
-    def run(self, stage: str, kill_after_s: float | None = None) -> bool:
-        """Run a stage, or kill it; False if it was killed."""
+    def run(self, stage: str, due: Callable[[float], bool] | None = None) -> float | None:
+        """Run a stage, or kill it once it is ``due`` by its seconds; those, if it was killed."""
         command = [sys.executable, "-m", "meadowlark", *self.commands[stage]]
         with self.log.open("ab") as text:
             process = subprocess.Popen(
@@ -110,17 +111,34 @@ class Runs:
                 stderr=text,
                 env={**os.environ, **KEYS, "OMP_NUM_THREADS": "1"},
             )
-        try:
-            code = process.wait(kill_after_s)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            code = process.wait()
-            time.sleep(2 * LATENCY_S)  # the server counts a request when it replies
+        began = time.monotonic()
+        while (code := process.poll()) is None:
+            if due is not None and due(time.monotonic() - began):
+                process.send_signal(signal.SIGKILL)
+                code = process.wait()
+                break
+            time.sleep(0.005)
         if code == -signal.SIGKILL:
-            return False
+            after_s = time.monotonic() - began
+            time.sleep(2 * LATENCY_S)  # the server counts a request when it replies
+            return after_s
         if code != 0:
             sys.exit(f"{stage} ended with {code}:\n{self.log.read_text()[-3000:]}")
-        return True
+        return None
+
+
+def drawn(
+    draw: random.Random, teacher: Teacher, seconds: float, replies: int
+) -> Callable[[float], bool]:
+    """Whether the moment of a kill has come: a time within ``seconds``, or so many of ``replies``.
+
+    Which of both is drawn, too: by time many kills fall into the start, by replies none does.
+    """
+    if draw.random() < 0.3:
+        after_s = draw.uniform(0.0, seconds)
+        return lambda elapsed_s: elapsed_s >= after_s
+    calls = teacher.calls + draw.randint(1, max(1, replies))
+    return lambda _: teacher.calls >= calls
 
 
 def outputs(folder: Path) -> dict[str, str]:
@@ -160,8 +178,9 @@ def run(
     took = {}
     for stage in IN_FLIGHT:
         began = time.monotonic()
-        assert whole.run(stage)
+        assert whole.run(stage) is None
         took[stage] = time.monotonic() - began
+    needed_in = {stage: calls(folder / "whole" / stage)["done"].total() for stage in IN_FLIGHT}
     expected, draw = outputs(folder / "whole"), random.Random(seed)
     killed: list[dict[str, Any]] = []
     differing: list[str] = []
@@ -170,16 +189,18 @@ def run(
         passes += 1
         runs = Runs(folder / f"killed-{passes}", log, url, seeds, count)
         for stage in IN_FLIGHT:
-            place, segments, done = runs.folder / stage, [], False
-            while not done:
+            place, segments, after_s = runs.folder / stage, [], 0.0
+            while after_s is not None:
                 before = calls(place)["done"]
                 teacher.answered.clear()
-                moment = draw.uniform(0.0, took[stage]) if len(killed) < kills else None
-                done = runs.run(stage, moment)
+                left = needed_in[stage] - before.total()
+                due = drawn(draw, teacher, took[stage], left) if len(killed) < kills else None
+                after_s = runs.run(stage, due)
                 segments.append((before, Counter(teacher.answered)))
-                if not done:
-                    killed.append({"stage": stage, "after_s": round(moment or 0.0, 2),
-                                   "committed": calls(place)["done"].total()})  # fmt: skip
+                if after_s is not None:
+                    committed = calls(place)["done"].total()
+                    kill = {"stage": stage, "after_s": round(after_s, 2), "committed": committed}
+                    killed.append(kill)
             needed = calls(place)
             assert not needed["other"], "a call ended neither done nor failed"
             # A request may be drawn more than once; each draw is asked for once in all.
@@ -193,7 +214,6 @@ def run(
         differing += [f"{runs.folder.name}/{n}" for n in expected if found[n] != expected[n]]
     keys = searched(folder)
     assert keys["cut_out_of_journals"], "no reply repeated a key, so its absence shows nothing"
-    needed_in_all = sum(calls(folder / "whole" / stage)["done"].total() for stage in IN_FLIGHT)
     return {
         **stamp(("aiohttp", "pyarrow", "numba", "numpy")),
         "count": count,
@@ -203,7 +223,7 @@ def run(
         "kills": len(killed),
         "killed": killed,
         "passes": passes,
-        "replies_needed_in_a_pass": needed_in_all,
+        "replies_needed_in_a_pass": needed_in,
         "committed_replies_asked_again": asked_again,
         "replies_in_flight_at_a_kill_and_asked_again": paid_again,
         "outputs_compared": passes * len(expected),
