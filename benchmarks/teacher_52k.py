@@ -36,8 +36,8 @@ PRICES_USD = {"a small model": (0.15, 0.60), "a large model": (2.50, 10.00)}
 """Dollars for a million tokens in and out: examples for the cost table, no vendor's list. The runs
 are given the first, and must count what it comes to."""
 PARTS = 10
-"""Into so many parts of the same number of calls a stage is divided; on a shared machine the CPU of a
-tenth of the tasks says more."""
+"""Into so many parts of the same number of calls a stage is divided; on a shared machine the CPU of
+a tenth of the tasks says more."""
 
 
 def started_server(data: Path) -> tuple[subprocess.Popen[bytes], str]:
