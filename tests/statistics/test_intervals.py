@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meadowlark.statistics import intervals
@@ -133,3 +133,72 @@ def test_one_prompt_gives_no_bootstrap_interval() -> None:
     assert intervals.bootstrap_interval([[1.0, 0.0]], seed=1) is None
     with pytest.raises(ValueError, match="no values"):
         intervals.bootstrap([[]], seed=1)
+
+
+def test_a_rate_that_never_varied_is_not_certain() -> None:
+    for n in (1, 12, 200):
+        assert intervals.rate_interval([1.0] * n, 1) == pytest.approx(intervals.wilson(n, n))
+        assert intervals.rate_interval([0.0] * n, 1) == pytest.approx(intervals.wilson(0, n))
+        low, high = intervals.rate_interval([0.5] * n, 1) or (0, 0)
+        differing = intervals.wilson(0, n)[1]
+        assert (low, high) == pytest.approx((0.5 - differing / 2, 0.5 + differing / 2))
+    assert intervals.rate_interval([], 1) is None
+
+
+def test_a_rate_that_varied_has_the_bootstrap_interval() -> None:
+    scores = [1.0, 0.5, 0.0, 1.0, 1.0, 0.5]
+    assert intervals.rate_interval(scores, 7) == intervals.bootstrap_interval(
+        [[score] for score in scores], 7
+    )
+
+
+def test_any_statistic_is_redrawn_by_prompts_as_the_mean_is() -> None:
+    values = np.random.default_rng(0).normal(size=80).tolist()
+    means = intervals.bootstrap_statistic(values, lambda drawn: sum(drawn) / len(drawn), seed=1)
+    assert means.shape == (1000,)
+    _, error = intervals.clustered_mean(values)
+    assert means.std() == pytest.approx(error, rel=0.1)
+    again = intervals.bootstrap_statistic(values, lambda drawn: sum(drawn) / len(drawn), seed=1)
+    assert (means == again).all()
+
+
+def test_a_redraw_without_an_answer_is_nan_and_no_prompts_are_refused() -> None:
+    def only_with_a_loss(drawn: list[float]) -> float:
+        if 0.0 not in drawn:
+            raise ValueError("won everything")
+        return sum(drawn) / len(drawn)
+
+    found = intervals.bootstrap_statistic([1.0, 1.0, 0.0], only_with_a_loss, seed=1)
+    assert np.isnan(found).mean() == pytest.approx((2 / 3) ** 3, abs=0.05)
+    with pytest.raises(ValueError, match="no prompts"):
+        intervals.bootstrap_statistic([], only_with_a_loss, seed=1)
+
+
+@given(
+    st.lists(st.tuples(st.floats(-5, 5), st.integers(0, 4)), min_size=2, max_size=30).filter(
+        lambda rows: len({cluster for _, cluster in rows}) > 1
+    )
+)
+@settings(max_examples=30, deadline=None)
+def test_the_clustered_error_of_statsmodels(rows: list[tuple[float, int]]) -> None:
+    statsmodels = pytest.importorskip("statsmodels.api")
+    values, clusters = [value for value, _ in rows], [cluster for _, cluster in rows]
+    theirs = statsmodels.OLS(values, np.ones(len(values))).fit(
+        cov_type="cluster", cov_kwds={"groups": np.array(clusters)}
+    )
+    mean, error = intervals.clustered_mean(values, clusters)
+    assert mean == pytest.approx(theirs.params[0], abs=1e-12)
+    assert error == pytest.approx(theirs.bse[0], abs=1e-9)
+
+
+@pytest.mark.parametrize("scores", [[], [0.5], [1.0, 0.0], [0.5] * 9, [1.0] * 9])
+def test_no_edge_gives_an_interval_without_its_mean(scores: list[float]) -> None:
+    assert (intervals.rate_interval(scores, 1) is None) == (not scores)
+    for found in (
+        intervals.rate_interval(scores, 1),
+        intervals.bootstrap_interval([[score] for score in scores], 1),
+        intervals.mean_interval(scores) if scores else None,
+    ):
+        if found is not None:
+            low, high = found
+            assert low <= sum(scores) / len(scores) <= high

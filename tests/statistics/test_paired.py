@@ -73,3 +73,14 @@ def test_unequal_lengths_are_refused_and_one_item_has_no_error() -> None:
 def test_the_smallest_detectable_difference_is_2_8_standard_errors() -> None:
     assert smallest_detectable(0.05) == pytest.approx(0.05 * (1.959964 + 0.841621), rel=1e-6)
     assert smallest_detectable(0.05, power=0.9) > smallest_detectable(0.05)
+
+
+def test_systems_that_never_differ_have_no_difference_and_one_cluster_no_error() -> None:
+    same = paired_difference([1, 0, 1], [1, 0, 1])
+    assert same == (0, 0, 0, 0, 3)
+    assert mcnemar_exact(0, 0) == 1
+    alone = paired_difference([1, 0, 1], [0, 0, 1], clusters=["p", "p", "p"])
+    assert alone.value == pytest.approx(1 / 3)
+    assert math.isnan(alone.standard_error)
+    with pytest.raises(ValueError, match="no values"):
+        paired_difference([], [])

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from meadowlark.dataset import read, rows_path
 from meadowlark.errors import UserError, unknown
+from meadowlark.evaluate import alpaca_eval
 from meadowlark.layouts import raw_rows
 from meadowlark.records import Rejected, Verdict, Winner, from_dict
 
@@ -152,6 +153,10 @@ def _transcript_row(raw: Mapping[str, Any], file: Path, protocol: str) -> Verdic
     )
 
 
+def _annotation_row(raw: Mapping[str, Any], file: Path, reading: str | None) -> Verdict:
+    return _checked(alpaca_eval.verdict_from_annotation(raw))
+
+
 @dataclass(frozen=True)
 class Layout:
     """One way in which files hold verdicts: the keys that tell it, and how a row is read."""
@@ -163,6 +168,7 @@ class Layout:
 LAYOUTS = {
     "meadowlark": Layout(frozenset({"item", "a", "b", "shown_first", "winner"}), _own_row),
     "transcript": Layout(frozenset({"model_output_id", "response"}), _transcript_row),
+    "AlpacaEval annotations": Layout(alpaca_eval.KEYS, _annotation_row),
 }
 """Every layout that is read; the first whose keys the first row holds is taken for the file."""
 

@@ -8,13 +8,15 @@ Miller, "Adding Error Bars to Evals" (2024), with the factor C/(C-1); the percen
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from statistics import NormalDist
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Interval = tuple[float, float]
+T = TypeVar("T")
 
 
 def quantile(level: float) -> float:
@@ -166,3 +168,43 @@ def bootstrap_interval(
     if len(filled) < 2:
         return None
     return percentiles(bootstrap(filled, seed, resamples), level)
+
+
+def rate_interval(scores: Sequence[float], seed: int, level: float = 0.95) -> Interval | None:
+    """The bootstrap interval of the mean of items' scores in [0, 1]; None without any.
+
+    Redraws of equal scores cannot vary, which would show a certainty that a few items do not give.
+    So where all scores are one c, it is c(1 - q) to c + (1 - c)q, with q Wilson's upper bound of
+    the share of items that would differ (0 of n seen): Wilson's own interval where all won or all
+    lost, and as narrow around 1/2 where all were ties.
+    """
+    if not scores:
+        return None
+    first = scores[0]
+    if any(score != first for score in scores):
+        return bootstrap_interval([[score] for score in scores], seed, level)
+    differ = wilson(0, len(scores), level)[1]
+    return first * (1 - differ), first + (1 - first) * differ
+
+
+def bootstrap_statistic(
+    prompts: Sequence[T], statistic: Callable[[list[T]], float], seed: int, resamples: int = 1000
+) -> NDArray[np.float64]:
+    """A statistic of ``resamples`` redraws of whole prompts with replacement, shape (resamples,).
+
+    For what is no mean (a rating, a coefficient of agreement): ``prompts`` holds what belongs to
+    each prompt, and ``statistic`` maps a list of as many to a number. A redraw for which it raises
+    ValueError or gives NaN (a model that won everything in it) is NaN; leave those out and say how
+    many there were. No prompts are a ValueError.
+    """
+    if not prompts:
+        raise ValueError("no prompts")
+    generator = np.random.default_rng(seed)
+    values = np.full(resamples, math.nan)
+    for number in range(resamples):
+        drawn = generator.integers(0, len(prompts), size=len(prompts))
+        try:
+            values[number] = statistic([prompts[index] for index in drawn])
+        except ValueError:
+            continue
+    return values
