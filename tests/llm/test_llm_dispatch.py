@@ -27,7 +27,6 @@ from meadowlark.llm import (
     Price,
     Sampling,
     ScriptedModel,
-    ask,
 )
 from meadowlark.llm.errors import CallFailed, NotRecorded, TooManyFailures
 from meadowlark.records import Record, Turn
@@ -100,14 +99,6 @@ def test_no_more_is_begun_than_the_consumer_finds_useful() -> None:
             if wanted == 0:
                 break
     assert len(model.asked) == 7
-
-
-def test_ask_is_the_same_for_coroutines() -> None:
-    async def gather() -> list[str]:
-        pairs = ask(ScriptedModel(echo), map(request, range(9)), policy=QUICK)
-        return [outcome.reply.text async for _, outcome in pairs if outcome.reply]
-
-    assert asyncio.run(gather()) == [f"a{i}" for i in range(9)]
 
 
 def test_retries_are_bounded_and_at_one_layer() -> None:
@@ -220,13 +211,19 @@ def test_an_interrupt_keeps_replies_and_the_next_run_asks_only_for_the_rest(tmp_
     assert asking.counts.from_journal == len(first)
 
 
-def test_what_is_not_recorded_is_neither_a_request_nor_a_failure() -> None:
+def test_what_is_not_recorded_is_neither_a_request_nor_a_failure(tmp_path: Path) -> None:
     model = ScriptedModel(lambda r: NotRecorded("end") if int(r.label) > 3 else "yes")
-    with Asking(model, map(request, range(60)), policy=QUICK) as asking:
+    path = tmp_path / "j.sqlite"
+    with (
+        Journal(path) as journal,
+        Asking(model, map(request, range(60)), journal=journal, policy=QUICK) as asking,
+    ):
         outcomes = [outcome for _, outcome in asking]
     assert sum(isinstance(o.error, NotRecorded) for o in outcomes) == 56
     assert (asking.counts.requests, asking.counts.failed) == (4, 0)
     assert str(asking.counts) == "4 requests"
+    with Journal(path) as journal:
+        assert journal.interrupted == 0  # nothing was in flight: no kill is reported
 
 
 def test_a_fault_of_our_own_is_not_hidden() -> None:
@@ -448,6 +445,10 @@ def test_the_cost_so_far_and_in_all_are_told() -> None:
     assert notes[0] == ", 0.0100 USD, about 2.00 in all"
     assert notes[149] == ", 1.50 USD, about 2.00 in all"
     assert notes[199] == ", 2.00 USD"
+    # Replies that were received ahead of those consumed are no part of what is projected.
+    with Asking(model, map(priced, range(200)), policy=QUICK) as asking:
+        notes = [asking.cost_note(done, 200) for done, _ in enumerate(asking, start=1)]
+    assert {note.rpartition(", ")[2] for note in notes[:-1]} == {"about 2.00 in all"}
     with Asking(ScriptedModel(echo), map(request, range(3)), policy=QUICK) as asking:
         assert [asking.cost_note(1, 2) for _ in asking] == [""] * 3
 

@@ -55,7 +55,7 @@ def test_a_row_goes_through_its_states_and_survives_closing(tmp_path: Path) -> N
         assert journal.find(key) == done("a")
     with Journal(path) as journal:
         assert journal.find(key) == done("a")
-        assert journal.before == Totals(1, 3, 4, 0.25, 0.5)
+        assert journal.before == Totals(1, 1, 3, 4, 0.25, 0.5)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["journal.sqlite"]
 
 

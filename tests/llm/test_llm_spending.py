@@ -45,7 +45,7 @@ def test_later_ones_are_expected_to_be_like_those_before() -> None:
 
 
 def test_what_earlier_runs_paid_and_learned_counts() -> None:
-    meter = Meter(PRICE, 1.0, Totals(replies=10, tokens_out=700, cost_usd=0.9988))
+    meter = Meter(PRICE, 1.0, Totals(replies=15, counted=10, tokens_out=700, cost_usd=0.9988))
     assert meter.expect(request(0)).tokens_out == 70
     assert meter.affords(meter.expect(request(0)))
     meter.sent(meter.expect(request(0)))
@@ -58,6 +58,18 @@ def test_a_reply_without_a_count_is_not_free() -> None:
     meter = Meter(PRICE)
     assert meter.cost_of(request(0), ChatReply("y" * 40)) == pytest.approx(0.0001 + 0.0001)
     assert meter.uncounted == 1
+
+
+def test_replies_without_a_count_do_not_make_later_ones_look_shorter(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    model = ScriptedModel(lambda _: ChatReply("y" * 400), price=PRICE)
+    with Journal(path) as journal, Asking(model, map(request, range(5)), journal=journal) as asking:
+        assert all(outcome.reply for _, outcome in asking)
+    with Journal(path) as journal:
+        assert (journal.before.replies, journal.before.counted) == (5, 0)
+        assert Meter(PRICE, 1.0, journal.before).expect(request(9)).tokens_out == 600
+    found = estimate(model, map(request, range(9)), path, Limits())
+    assert (found.answered, found.requests, found.likely_usd) == (5, 4, None)
 
 
 def answered(path: Path, count: int) -> None:

@@ -7,7 +7,7 @@ import torch
 from meadowlark.checkpoints import CHECKPOINTS
 from meadowlark.errors import UserError
 from meadowlark.llm.chat import ChatRequest, Sampling
-from meadowlark.llm.local import TransformersModel, open_local
+from meadowlark.llm.local import TransformersModel, _pick, open_local
 from meadowlark.llm.prompter import Prompter, open_prompter
 from meadowlark.records import Turn
 from meadowlark.templates import TEMPLATES, user_content
@@ -174,6 +174,24 @@ def test_samples_follow_the_models_distribution(model: TransformersModel) -> Non
     expected = float(probabilities[best])
     spread = (expected * (1 - expected) / 600) ** 0.5
     assert abs(hits / 600 - expected) < 4 * spread
+
+
+def test_penalties_follow_openais_formula(model: TransformersModel) -> None:
+    """mu[j] - c[j] * frequency - (c[j] > 0) * presence, over the tokens of the answer alone."""
+    row = model._row([7], Sampling(), 0)
+    row.new += [1, 2, 1]
+    logits = torch.tensor([[0.0, 5.0, 4.5, 3.0]])
+    for presence, frequency, best in (
+        (0.0, 0.0, 1), (0.4, 0.0, 1), (0.0, 0.6, 2), (1.0, 0.3, 1), (1.0, 0.6, 3), (1.9, 0.0, 1),
+        (2.1, 0.0, 3),
+    ):  # fmt: skip
+        sampling = Sampling(presence_penalty=presence, frequency_penalty=frequency)
+        assert _pick(logits.clone(), sampling, [row]) == [best]
+
+
+def test_log_probabilities_of_a_reply_are_refused_not_left_out(model: TransformersModel) -> None:
+    with pytest.raises(UserError, match="gives no log-probabilities"):
+        model.generate(PROMPTS[:1], Sampling(logprobs=0, max_tokens=1))
 
 
 def test_an_answer_stops_at_eos_and_at_stop_strings(model: TransformersModel) -> None:

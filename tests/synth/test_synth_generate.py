@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,6 +17,7 @@ from meadowlark.llm import ChatReply, ChatRequest, Policy, ScriptedModel
 from meadowlark.llm.errors import CallFailed, TooManyFailures
 from meadowlark.records import Record
 from meadowlark.synth.generate import generate
+from meadowlark.synth.task_requests import SAMPLING, RequestForm, layout_of
 
 ORGANS = ("renal", "cardiac", "hepatic", "gastric", "neural", "dermal", "ocular", "aural", "dental")
 WORDS = (*ORGANS, "nasal", "vascular")
@@ -86,7 +89,7 @@ def test_a_row_carries_labels_source_request_and_the_seeds_shown(
 
 def test_no_request_is_paid_for_that_is_not_needed(seeds: Path, tmp_path: Path) -> None:
     model = ScriptedModel(tasks_for)
-    run_of(seeds, tmp_path / "out", 40, model, tasks_per_request=4)
+    run_of(seeds, tmp_path / "out", 40, model, form=RequestForm(tasks=4))
     assert len(model.asked) == 10
 
 
@@ -103,8 +106,9 @@ def test_the_same_run_does_nothing_and_a_raised_count_goes_on(seeds: Path, tmp_p
     assert forty[:10] == ten
     assert len(forty) == 40
     assert not asked & {request.label for request in more.asked}
+    cooler = replace(SAMPLING, temperature=0.5)
     with pytest.raises(FolderDiffers, match=r"temperature: 1\.0 there, 0\.5 asked"):
-        run_of(seeds, out, 40, ScriptedModel([]), temperature=0.5)
+        run_of(seeds, out, 40, ScriptedModel([]), form=RequestForm(sampling=cooler))
     with pytest.raises(FolderDiffers, match="count: 40 there, 20 asked"):
         run_of(seeds, out, 20, ScriptedModel([]))
 
@@ -231,7 +235,7 @@ def test_a_recording_that_ends_is_told_from_one_that_does_not_fit(
         "the recording ends after 5 requests with 20 of 100 tasks kept"
     ]
     with pytest.raises(UserError, match=r"answers none .* meadowlark.demo.rekey"):
-        generate(seeds, f"recorded:{path}", 100, tmp_path / "other", seed=43)
+        generate(seeds, f"recorded:{path}", 100, tmp_path / "other", form=RequestForm(seed=43))
 
 
 @pytest.mark.parametrize(
@@ -239,14 +243,27 @@ def test_a_recording_that_ends_is_told_from_one_that_does_not_fit(
     [
         ({"count": 0}, "count is 0"),
         ({"threshold": 1.0}, "threshold is 1.0"),
-        ({"examples": 12}, "11"),
+        ({"form": RequestForm(examples=12)}, "11"),
     ],
 )
 def test_impossible_options_are_explained(
-    seeds: Path, tmp_path: Path, options: dict[str, float], said: str
+    seeds: Path, tmp_path: Path, options: dict[str, object], said: str
 ) -> None:
     with pytest.raises(UserError, match=said):
         generate(seeds, "openai:m@http://h/v1", **{"count": 5, **options}, out=tmp_path / "o")  # type: ignore
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: RequestForm(tasks=0), "tasks per request is 0"),
+        (lambda: RequestForm(examples=0), "examples is 0"),
+        (lambda: layout_of("jsn"), "Did you mean 'json'"),
+    ],
+)
+def test_an_impossible_request_is_explained(make: Callable[[], object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        make()
 
 
 @pytest.mark.parametrize(

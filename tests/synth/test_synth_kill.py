@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -30,10 +31,11 @@ import os, sys, traceback
 from pathlib import Path
 from meadowlark.synth.generate import generate
 from meadowlark.synth.respond import respond
+from meadowlark.synth.task_requests import RequestForm
 
 def work(seeds, url, folder):
     teacher = f"openai:tiny@{url}"
-    generate(Path(seeds), teacher, 60, folder / "tasks", threshold=None, tasks_per_request=4)
+    generate(Path(seeds), teacher, 60, folder / "tasks", threshold=None, form=RequestForm(tasks=4))
     respond(folder / "tasks", teacher, folder / "answers")
 
 for line in sys.stdin:  # one run a line, each in a process of its own that can be killed
@@ -57,12 +59,13 @@ def content_of(body: dict[str, Any]) -> str:
     return json.dumps(body["messages"], sort_keys=True)
 
 
-async def teacher(_: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-    """Replies by content alone, after a delay that differs from call to call."""
+async def teacher(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    """Replies by content alone, some with the caller's key, after a delay that differs."""
     await asyncio.sleep(random.uniform(0.005, 0.05))
     name = hashlib.sha256(content_of(body).encode()).hexdigest()
     if "List of 7 tasks" not in body["messages"][-1]["content"]:
-        return completion(f"An answer to {name}.")
+        whom = f" for {request.headers['Authorization']}" if name < "2" else ""
+        return completion(f"An answer to {name}{whom}.")
     layout = (
         "###\n{n}. Type: chat\nTopic: t\nView: nurse\nDifficulty: 2\nInstruction: {i}\nInput: {n}"
     )
@@ -70,10 +73,16 @@ async def teacher(_: web.Request, body: dict[str, Any]) -> web.StreamResponse:
 
 
 def committed(folder: Path) -> set[str]:
-    """The messages of every request whose reply is in a journal."""
+    """The messages of every request whose reply is in a journal, read from a copy of it."""
     done: set[str] = set()
     for path in folder.glob("*/journal.sqlite"):
-        with closing(sqlite3.connect(path)) as journal:
+        copy = folder.parent / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        copy.mkdir()
+        for name in ("journal.sqlite", "journal.sqlite-wal"):
+            if path.with_name(name).exists():
+                shutil.copy(path.with_name(name), copy)
+        with closing(sqlite3.connect(copy / "journal.sqlite")) as journal:
             try:
                 rows = journal.execute("SELECT request FROM calls WHERE state = 'done'").fetchall()
             except sqlite3.OperationalError:  # killed before the table was made
@@ -124,7 +133,9 @@ class Runs:
             return out + self.errors.read()
 
 
-def test_twenty_kills_give_the_same_rows_and_ask_nothing_twice(tmp_path: Path) -> None:
+def test_twenty_kills_give_the_same_rows_and_ask_nothing_twice(
+    tmp_path: Path, search_for: Callable[[Path, str], dict[str, Any]]
+) -> None:
     seeds = tmp_path / "seeds.jsonl"
     rows = [{"instruction": f"Seed {n}", "type": "chat", "view": "nurse"} for n in range(20)]
     seeds.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -168,8 +179,9 @@ def test_twenty_kills_give_the_same_rows_and_ask_nothing_twice(tmp_path: Path) -
     left = {p.name for p in killed.rglob("*") if p.is_file()}
     assert left == {"rows.parquet", "rejected.parquet", "manifest.json", "journal.sqlite"}
     assert KEY not in said
-    for path in tmp_path.rglob("*"):
-        assert path.is_dir() or KEY.encode() not in path.read_bytes()
+    keys = search_for(tmp_path, KEY)
+    assert keys["found_in"] == []
+    assert keys["cut_out_of_journals"] > 0  # the server did repeat it
 
 
 def test_a_run_killed_while_it_wrote_its_first_file_begins_again(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from meadowlark.synth.generate import generate
 from meadowlark.synth.parse import parse_tasks
 from meadowlark.synth.parse_json import SCHEMA
 from meadowlark.synth.task import Task
+from meadowlark.synth.task_requests import RequestForm, layout_of
 
 ROWS = [
     {
@@ -126,10 +127,9 @@ def test_the_layout_is_a_choice_of_generate(tmp_path: Path) -> None:
         rows = [{**row, "instruction": f"{request.label} {row['input']}"} for row in ROWS]
         return json.dumps({"tasks": rows})
 
-    url = "openai:m@http://test/v1"
-    run = generate(
-        seeds, url, 4, tmp_path / "o", layout="json", threshold=None, model=ScriptedModel(teacher)
-    )
+    url, model = "openai:m@http://test/v1", ScriptedModel(teacher)
+    form = RequestForm(layout="json")
+    run = generate(seeds, url, 4, tmp_path / "o", form=form, threshold=None, model=model)
     rows, _ = read(tmp_path / "o", Record)
     assert [row.tags["type"] for row in rows] == ["chat", "multiple choice"] * 2
     assert run.manifest.options["layout"] == "json"
@@ -145,5 +145,6 @@ def test_json_is_asked_for_with_its_schema(tmp_path: Path) -> None:
     seeds.write_text("".join(f'{{"instruction": "Seed {n}."}}\n' for n in range(3)))
     for layout, schema in (("json", SCHEMA), ("text", None)):
         model = ScriptedModel(lambda _: WHOLE)
-        generate(seeds, "openai:m@http://h/v1", 2, tmp_path / layout, layout=layout, model=model)
+        form = RequestForm(layout=layout_of(layout))
+        generate(seeds, "openai:m@http://h/v1", 2, tmp_path / layout, form=form, model=model)
         assert {id(asked.schema) for asked in model.asked} == {id(schema)}

@@ -20,6 +20,7 @@ from meadowlark.llm import ChatRequest, Policy, ScriptedModel
 from meadowlark.records import Record
 from meadowlark.synth.generate import generate
 from meadowlark.synth.quotas import Balance, apportion, read_quotas
+from meadowlark.synth.task_requests import RequestForm
 
 DIFFICULTY = "difficulty=1:10,2:20,3:30,4:30,5:10"
 TEACHER = "openai:m@http://test/v1"
@@ -193,7 +194,7 @@ def test_generated_tasks_are_shown_once_they_are_known(seeds: Path, tmp_path: Pa
     model = ScriptedModel(teacher)
     out = tmp_path / "out"
     generate(
-        seeds, TEACHER, 30, out, use_generated=2, steer_after=5, tasks_per_request=1,
+        seeds, TEACHER, 30, out, use_generated=2, steer_after=5, form=RequestForm(tasks=1),
         policy=Policy(concurrency=5), model=model,
     )  # fmt: skip
     rows, _ = read(out, Record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ from meadowlark.llm.errors import CallFailed
 from meadowlark.records import Record, to_json
 from meadowlark.synth.prompts import text_of
 from meadowlark.synth.replies import choices_of, closing_letter, is_refusal
-from meadowlark.synth.respond import respond
+from meadowlark.synth.respond import SAMPLING, respond
 from meadowlark.templates import INPUT_MARKER
 
 TEACHER = "openai:m@http://test/v1"
@@ -125,7 +126,8 @@ def test_a_cut_answer_is_asked_for_with_twice_the_tokens(tmp_path: Path) -> None
     data = write(tmp_path / "d.jsonl", [Record("Tell a story.")])
     cut = ChatReply("Once", "length")
     model = answer(cut, cut, ChatReply("Once upon a time. The end."))
-    respond(data, TEACHER, tmp_path / "out", retries=2, max_tokens=100, model=model)
+    short = replace(SAMPLING, max_tokens=100)
+    respond(data, TEACHER, tmp_path / "out", retries=2, sampling=short, model=model)
     assert [r.sampling.max_tokens for r in model.asked] == [100, 200, 400]
     assert read(tmp_path / "out", Record)[0][0].output == "Once upon a time. The end."
 
@@ -146,8 +148,8 @@ def test_what_stays_bad_is_rejected_with_its_reason(
     detail: str, requests: int,
 ) -> None:  # fmt: skip
     data = write(tmp_path / "d.jsonl", [Record("Task")])
-    model = answer(*replies)
-    respond(data, TEACHER, tmp_path / "out", retries=retries, temperature=temperature, model=model)
+    model, sampling = answer(*replies), replace(SAMPLING, temperature=temperature)
+    respond(data, TEACHER, tmp_path / "out", retries=retries, sampling=sampling, model=model)
     (row,) = pq.read_table(tmp_path / "out" / "rejected.parquet").to_pylist()
     assert (row["reason"], row["detail"]) == (reason, detail)
     assert len(model.asked) == requests

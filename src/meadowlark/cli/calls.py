@@ -7,7 +7,7 @@ Money is typed as US dollars (``20usd``), a price as dollars a million tokens in
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -70,39 +70,43 @@ DryRun = Annotated[
 ]
 
 
-def policy_of(
+class Calls(TypedDict):
+    """How a stage asks its teacher: keywords of the stage and of its estimate."""
+
+    policy: Policy
+    price: Price | None
+    models: Path | None
+
+
+def calls_of(
     concurrency: int,
     requests_per_minute: float | None,
     tokens_per_minute: float | None,
     budget: str | None,
-) -> Policy:
+    price: str | None,
+    models: Path | None,
+) -> Calls:
     """How to ask, by the options as they were typed."""
     from meadowlark.llm import Policy
-    from meadowlark.llm.prices import parse_budget
+    from meadowlark.llm.prices import parse_budget, parse_price
 
-    return Policy(
+    policy = Policy(
         concurrency=concurrency,
         requests_per_minute=requests_per_minute,
         tokens_per_minute=tokens_per_minute,
         budget_usd=parse_budget(budget) if budget else None,
     )
+    return Calls(policy=policy, price=parse_price(price) if price else None, models=models)
 
 
-def price_of(text: str | None) -> Price | None:
-    """The price that was typed, if any."""
-    from meadowlark.llm.prices import parse_price
-
-    return parse_price(text) if text else None
-
-
-def show_estimate(found: Estimate, budget_usd: float | None, at_least: str = "") -> None:
+def show_estimate(found: Estimate, calls: Calls, at_least: str) -> None:
     """Print what a run would send, take and cost. ``at_least`` says why it may be more."""
     from meadowlark.llm.prices import PRICES_OF
 
     def line(text: str) -> None:
         stdout.print(text, markup=False)
 
-    line(f"dry run: {found.requests:,} requests to {found.model} at {found.endpoint}{at_least}")
+    line(f"dry run: {found.requests:,} requests to {found.model} at {found.endpoint}, {at_least}")
     if found.answered:
         line(f"  {found.answered:,} more are answered in the journal and not sent again")
     likely = found.likely_tokens_out
@@ -119,7 +123,9 @@ def show_estimate(found: Estimate, budget_usd: float | None, at_least: str = "")
         if found.likely_usd is not None:
             cost = f"about {usd(found.likely_usd)} USD by the replies so far ({cost})"
         spent = f", beside {usd(found.spent_usd)} already spent" if found.spent_usd else ""
-        line(f"  cost: {cost}{spent}; at {price}, a table of {PRICES_OF} unless you gave it: check")
+        source = "as you gave it" if calls["price"] else f"models.toml or our table of {PRICES_OF}"
+        line(f"  cost: {cost}{spent}; at {price}, {source}")
+    budget_usd = calls["policy"].budget_usd
     if budget_usd is not None:
         most = found.spent_usd + found.most_usd
         word = "is enough" if most <= budget_usd else f"may be reached (at most {usd(most)} USD)"

@@ -16,8 +16,7 @@ from meadowlark.cli.calls import (
     RequestsPerMinute,
     Teacher,
     TokensPerMinute,
-    policy_of,
-    price_of,
+    calls_of,
     show_estimate,
 )
 from meadowlark.cli.options import Force, Limit, Out, Seed, summarise
@@ -135,54 +134,41 @@ def generate(
       meadowlark generate --seeds seeds.jsonl --count 500 --out runs/again \\
           --teacher recorded:runs/tasks/journal.sqlite
     """
+    from meadowlark.llm import Sampling
     from meadowlark.synth.generate import estimate_generation
     from meadowlark.synth.generate import generate as stage
+    from meadowlark.synth.task_requests import RequestForm, layout_of
 
-    policy = policy_of(concurrency, requests_per_minute, tokens_per_minute, budget)
-    known_price = price_of(price)
-    if dry_run:
-        found = estimate_generation(
-            seeds,
-            teacher,
-            count,
-            out,
-            seed=seed,
-            tasks_per_request=tasks_per_request,
-            examples=examples,
-            layout=layout,
+    form = RequestForm(
+        seed,
+        examples,
+        tasks_per_request,
+        layout_of(layout),
+        Sampling(
             temperature=temperature,
             top_p=top_p,
             presence_penalty=presence_penalty,
             max_tokens=max_tokens,
-            policy=policy,
-            price=known_price,
-            models=models,
-            limit=limit,
-        )
-        show_estimate(found, policy.budget_usd, ", more where tasks are not kept")
+        ),
+    )
+    calls = calls_of(concurrency, requests_per_minute, tokens_per_minute, budget, price, models)
+    if dry_run:
+        found = estimate_generation(seeds, teacher, count, out, form=form, limit=limit, **calls)
+        show_estimate(found, calls, "more where tasks are not kept")
         return
     run = stage(
         seeds,
         teacher,
         count,
         out,
-        seed=seed,
+        form=form,
         threshold=threshold if filter_ else None,
-        tasks_per_request=tasks_per_request,
-        examples=examples,
         use_generated=use_generated,
         quotas=quota or (),
         steer_after=steer_after,
-        layout=layout,
-        temperature=temperature,
-        top_p=top_p,
-        presence_penalty=presence_penalty,
-        max_tokens=max_tokens,
         licence=licence,
-        policy=policy,
-        price=known_price,
-        models=models,
         limit=limit,
         force=force,
+        **calls,
     )
     summarise(run, out, done_before=run.done_before)

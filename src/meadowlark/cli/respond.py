@@ -16,8 +16,7 @@ from meadowlark.cli.calls import (
     RequestsPerMinute,
     Teacher,
     TokensPerMinute,
-    policy_of,
-    price_of,
+    calls_of,
     show_estimate,
 )
 from meadowlark.cli.options import Force, Limit, Out, summarise
@@ -77,40 +76,29 @@ def respond(
           --teacher openai:llama3.3@http://localhost:11434/v1 --limit 20 \\
           --out runs/first-look
     """
+    from meadowlark.llm import Sampling
     from meadowlark.synth.respond import estimate_responses
     from meadowlark.synth.respond import respond as stage
 
-    policy = policy_of(concurrency, requests_per_minute, tokens_per_minute, budget)
-    known_price = price_of(price)
+    sampling = Sampling(
+        temperature=temperature, presence_penalty=presence_penalty, max_tokens=max_tokens
+    )
+    calls = calls_of(concurrency, requests_per_minute, tokens_per_minute, budget, price, models)
     if dry_run:
         found = estimate_responses(
-            data,
-            teacher,
-            out,
-            prompt=prompt,
-            temperature=temperature,
-            presence_penalty=presence_penalty,
-            max_tokens=max_tokens,
-            policy=policy,
-            price=known_price,
-            models=models,
-            limit=limit,
+            data, teacher, out, prompt=prompt, sampling=sampling, limit=limit, **calls
         )
-        show_estimate(found, policy.budget_usd, ", more where answers are asked for again")
+        show_estimate(found, calls, "more where answers are asked for again")
         return
     run = stage(
         data,
         teacher,
         out,
         prompt=prompt,
-        temperature=temperature,
-        presence_penalty=presence_penalty,
-        max_tokens=max_tokens,
+        sampling=sampling,
         retries=retries,
-        policy=policy,
-        price=known_price,
-        models=models,
         limit=limit,
         force=force,
+        **calls,
     )
     summarise(run, out, done_before=run.done_before)

@@ -21,7 +21,7 @@ from meadowlark.evaluate.exam import exam_turns
 from meadowlark.evaluate.examined import Subject, examined
 from meadowlark.evaluate.partial import PartialAnswers, batches
 from meadowlark.llm import Asking, ChatReply, ChatRequest, Journal, Policy, Sampling
-from meadowlark.llm.dispatch import FAILED
+from meadowlark.llm.asking import FAILED
 from meadowlark.llm.errors import NotRecorded
 from meadowlark.llm.local import TransformersModel
 from meadowlark.llm.recorded import changed_prompt
@@ -306,9 +306,7 @@ def _answer_remotely(
                 raise changed_prompt(Path(subject.reference), missing)
             if asking.write_failed(run.folder):
                 run.wrote(FAILED)
-        run.manifest.tokens = asking.counts.tokens()
-        run.manifest.cost_usd = round(asking.spent_usd, 6)
-        run.manifest.warnings += asking.warnings
+        asking.account(run.manifest)
         if missing:
             run.manifest.warnings.append(f"the recording holds no reply to {missing:,} prompts")
         _write(run, items, answers, rejected)

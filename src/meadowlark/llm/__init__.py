@@ -13,6 +13,7 @@ from typing import cast
 
 from meadowlark.errors import UserError, unknown
 from meadowlark.llm.anthropic_api import ANTHROPIC_URL, AnthropicModel
+from meadowlark.llm.asking import Asking
 from meadowlark.llm.catalogue import FORMS, Entry, find_model
 from meadowlark.llm.chat import (
     ChatModel,
@@ -23,7 +24,7 @@ from meadowlark.llm.chat import (
     Sampling,
     TokenLogprob,
 )
-from meadowlark.llm.dispatch import Asking, Outcome, Policy, ask
+from meadowlark.llm.dispatch import Outcome, Policy
 from meadowlark.llm.journal import Journal
 from meadowlark.llm.openai_api import OPENAI_URL, OpenAIModel
 from meadowlark.llm.prices import Price, unpriced
@@ -52,7 +53,6 @@ __all__ = [
     "Sampling",
     "ScriptedModel",
     "TokenLogprob",
-    "ask",
     "estimate",
     "identify",
     "open_chat_model",

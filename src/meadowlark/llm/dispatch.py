@@ -2,28 +2,19 @@
 
 Requests come from an iterable; pairs of request and outcome come back in the same order, within a
 bounded look-ahead, so that what is made of them does not depend on timing. A slow request delays no
-other one. :func:`ask` is for coroutines, :class:`Asking` for stages, which are plain functions.
-This is the only place that tries a request again.
+other one. This is the only place that tries a request again; ``llm.asking`` is how stages use it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-import json
 import random
-import signal
-import sys
-import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
-from pathlib import Path
-from types import TracebackType
-from typing import Any, TypeVar
 
 from meadowlark.errors import ModelError
 from meadowlark.llm.chat import ChatModel, ChatReply, ChatRequest, key_of
@@ -31,10 +22,6 @@ from meadowlark.llm.errors import BudgetReached, CallFailed, NotRecorded, TooMan
 from meadowlark.llm.journal import Entry, Journal
 from meadowlark.llm.rates import Limits, Rates
 from meadowlark.llm.spending import Expected, Meter
-from meadowlark.progress import usd
-
-Result = TypeVar("Result")
-FAILED = "failed.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +35,9 @@ class Policy:
     server asked for. Being told "too many" (429, 529, 503 with a time) counts as no attempt.
 
     When more than ``stop_rate`` of the last requests sent failed (the last ``stop_window``, or
-    twice as many as may be in flight), asking stops. Nothing is sent that would, by what is
-    expected of it, bring the journal's cost above ``budget_usd``. Requests in flight at the end are
-    waited for at most ``grace_s``.
+    twice as many as may be in flight; half a window at least), asking stops. Nothing is sent that
+    would, by what is expected of it, bring the journal's cost above ``budget_usd``. Requests in
+    flight at the end are waited for at most ``grace_s``.
     """
 
     concurrency: int = 16
@@ -92,54 +79,6 @@ class Outcome:
 _REASONS: dict[type, str] = {NotRecorded: "not recorded", BudgetReached: "budget reached"}
 
 
-@dataclass
-class Counts:
-    """What was consumed: ``requests`` in all, some from the journal, some failed, some tried again.
-
-    A request that a recording does not hold (``not_recorded``) or that the budget does not allow
-    (``unsent``) is no request. Tokens are those of the replies consumed, from the journal or not.
-    """
-
-    requests: int = 0
-    from_journal: int = 0
-    failed: int = 0
-    retries: int = 0
-    not_recorded: int = 0
-    unsent: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-
-    def __str__(self) -> str:
-        parts = [f"{self.requests:,} requests"]
-        for value, words in (
-            (self.from_journal, "from the journal"),
-            (self.failed, "failed"),
-            (self.retries, "tries again"),
-        ):
-            if value:
-                parts.append(f"{value:,} {words}")
-        return ", ".join(parts)
-
-    def tokens(self) -> dict[str, int]:
-        """Tokens ``in`` and ``out``; empty where the server counted none."""
-        counted = {"in": self.tokens_in, "out": self.tokens_out}
-        return counted if any(counted.values()) else {}
-
-    def add(self, outcome: Outcome) -> None:
-        """Count one consumed outcome."""
-        if isinstance(outcome.error, NotRecorded | BudgetReached):
-            self.not_recorded += isinstance(outcome.error, NotRecorded)
-            self.unsent += isinstance(outcome.error, BudgetReached)
-            return
-        self.requests += 1
-        self.from_journal += outcome.from_journal
-        self.retries += 0 if outcome.from_journal else max(0, outcome.attempts - 1)
-        self.failed += outcome.error is not None
-        if outcome.reply is not None:
-            self.tokens_in += outcome.reply.tokens_in
-            self.tokens_out += outcome.reply.tokens_out
-
-
 class _Call:
     """One request on its way. ``tries`` counts all, ``faults`` those that a retry is bounded by."""
 
@@ -167,9 +106,10 @@ class _Call:
         self.failed = False
 
 
-class _Dispatch:
-    """The state of one run of requests; all but ``counts`` lives in one event loop.
+class Dispatch:
+    """The state of one run of requests, which lives in one event loop.
 
+    :meth:`ready` gives what has ended, in order, until nothing is left; :meth:`close` ends it.
     Requests are drawn only while the consumer waits (in :meth:`ready`), so that both may share
     state. A call goes from ``_fresh`` (or ``_again``, a heap by the time of the next try) to a
     task in ``_tasks`` and gets an outcome; ``_begun`` holds all calls in the order of the requests
@@ -185,7 +125,6 @@ class _Dispatch:
         useful: Callable[[], int] | None = None,
     ) -> None:
         self.model, self.journal, self.policy = model, journal, policy
-        self.counts = Counts()
         limits = policy.limits.within(model.limits)
         backoff_s = (policy.backoff_s, policy.backoff_max_s)
         self.rates = Rates(policy.concurrency, limits, time.monotonic(), *backoff_s)
@@ -386,7 +325,8 @@ class _Dispatch:
         self._end(call, Outcome(reply, None, False, call.tries))
 
     def _fail(self, call: _Call, failure: CallFailed | NotRecorded, in_flight: int) -> None:
-        if isinstance(failure, NotRecorded):
+        if isinstance(failure, NotRecorded):  # nothing was asked of anybody
+            self._note(call, Entry("planned"))
             self._end(call, Outcome(None, failure))
             return
         now = time.monotonic()
@@ -486,167 +426,3 @@ class _Dispatch:
     def _note(self, call: _Call, now: Entry) -> None:
         if self.journal is not None:
             self.journal.note(call.key, now)
-
-
-async def ask(
-    model: ChatModel,
-    requests: Iterable[ChatRequest],
-    *,
-    journal: Journal | None = None,
-    policy: Policy | None = None,
-) -> AsyncIterator[tuple[ChatRequest, Outcome]]:
-    """``async for request, outcome in ask(...)``: every request once, in order.
-
-    Raises :class:`TooManyFailures`, or the :class:`CallFailed` of an endpoint that will answer
-    nothing. Closes the model at the end; use ``contextlib.aclosing`` to leave early.
-    """
-    dispatch = _Dispatch(model, requests, journal, policy or Policy())
-    try:
-        while batch := await dispatch.ready():
-            for pair in batch:
-                yield pair
-    finally:
-        await dispatch.close()
-
-
-class Asking:
-    """:func:`ask` for plain functions: a context to iterate over, with the calls in a thread.
-
-    ``with Asking(model, requests, journal=journal) as asking: for request, outcome in asking: …``
-    Leaving early, also by Ctrl-C or SIGTERM, waits for the replies in flight and keeps them in the
-    journal; a second Ctrl-C drops them. ``useful`` tells how many more requests are worth beginning
-    now, for a consumer that will stop when it has enough. Requests are drawn (in the thread of the
-    calls) only while the consumer waits for the next outcome, so the two may share state.
-    """
-
-    def __init__(
-        self,
-        model: ChatModel,
-        requests: Iterable[ChatRequest],
-        *,
-        journal: Journal | None = None,
-        policy: Policy | None = None,
-        useful: Callable[[], int] | None = None,
-    ) -> None:
-        self._dispatch = _Dispatch(model, requests, journal, policy or Policy(), useful)
-        self._failed: list[tuple[ChatRequest, Outcome]] = []
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="asking", daemon=True)
-        self._old_handler: Any = None
-
-    @property
-    def counts(self) -> Counts:
-        """What was consumed so far."""
-        return self._dispatch.counts
-
-    @property
-    def spent_usd(self) -> float:
-        """What all replies of the journal cost, those of earlier runs included."""
-        return self._dispatch.meter.spent_usd
-
-    @property
-    def warnings(self) -> list[str]:
-        """What a manifest should say of the money."""
-        meter, model = self._dispatch.meter, self._dispatch.model
-        said = []
-        if meter.price is None and self.counts.requests:
-            said.append(f"what the calls cost is unknown: nobody gave a price for {model.name}")
-        elif meter.uncounted and meter.new_usd:
-            said.append(
-                f"{meter.uncounted:,} replies came without a count of tokens; their cost is "
-                "estimated from their length"
-            )
-        if self.counts.unsent:
-            budget = self._dispatch.policy.budget_usd
-            said.append(f"the budget of {budget:g} USD is reached; raise --budget to go on")
-        return said
-
-    def cost_note(self, done: int, total: int) -> str:
-        """``0.52 USD, about 3.10 in all`` for the progress line; empty where nothing costs."""
-        spent = self.spent_usd
-        if not spent:
-            return ""
-        in_all = f", about {usd(spent * total / done)} in all" if 0 < done < total else ""
-        return f", {usd(spent)} USD{in_all}"
-
-    def __enter__(self) -> Asking:
-        if threading.current_thread() is threading.main_thread():
-            self._old_handler = signal.signal(signal.SIGTERM, _interrupt)
-        self._thread.start()
-        return self
-
-    def __iter__(self) -> Iterator[tuple[ChatRequest, Outcome]]:
-        dispatch = self._dispatch
-        while batch := self._submit(dispatch.ready()).result():
-            for pair in batch:
-                dispatch.counts.add(pair[1])
-                if isinstance(pair[1].error, CallFailed):
-                    self._failed.append(pair)
-                yield pair
-
-    def write_failed(
-        self, folder: Path, row: Callable[[ChatRequest], Mapping[str, Any]] | None = None
-    ) -> bool:
-        """Write ``failed.jsonl``: each request that failed, with why; False if none did.
-
-        A line is what ``row`` makes of the request, else its messages: either is a row that a verb
-        reads, so that the file can be run again.
-        """
-        path = folder / FAILED
-        if not self._failed:
-            path.unlink(missing_ok=True)
-            return False
-        with path.open("w", encoding="utf-8") as file:
-            for request, outcome in self._failed:
-                why = {
-                    "label": request.label,
-                    "reason": outcome.reason,
-                    "detail": str(outcome.error),
-                }
-                line = {**(row or messages_row)(request), "failed": why}
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        return True
-
-    def _submit(self, work: Coroutine[Any, Any, Result]) -> Future[Result]:
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is not None and issubclass(kind, KeyboardInterrupt) and self._dispatch.in_flight:
-            print(
-                f"\nmeadowlark: waiting for {self._dispatch.in_flight} replies in flight; "
-                "Ctrl-C again drops them",
-                file=sys.stderr,
-            )
-        try:
-            self._submit(self._dispatch.close()).result()
-        finally:
-            self._submit(_cancel_others()).result()
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
-            self._loop.close()
-            if self._old_handler is not None:
-                signal.signal(signal.SIGTERM, self._old_handler)
-
-
-def messages_row(request: ChatRequest) -> dict[str, Any]:
-    """A request as a row in the messages layout."""
-    return {"messages": [{"role": role, "content": text} for role, text in request.turns]}
-
-
-def _interrupt(signal_number: int, frame: object) -> None:
-    """SIGTERM is taken as Ctrl-C while requests are in flight: what is paid for is kept."""
-    raise KeyboardInterrupt
-
-
-async def _cancel_others() -> None:
-    """Cancel whatever is left in this loop and let it end."""
-    left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    for task in left:
-        task.cancel()
-    await asyncio.gather(*left, return_exceptions=True)

@@ -74,9 +74,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over the replies of a journal: what they cost, took and held."""
+    """Sums over the replies of a journal: what they cost, took and held.
+
+    Those with a count of tokens are ``counted``.
+    """
 
     replies: int = 0
+    counted: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
     cost_usd: float = 0.0
@@ -273,8 +277,9 @@ def totals(connection: sqlite3.Connection) -> Totals:
     """The sums over the replies that a journal holds."""
     return Totals(
         *connection.execute(
-            "SELECT count(*), coalesce(sum(tokens_in), 0), coalesce(sum(tokens_out), 0), "
-            "coalesce(sum(cost_usd), 0.0), coalesce(sum(seconds), 0.0) "
+            "SELECT count(*), coalesce(sum(tokens_in > 0), 0), coalesce(sum(tokens_in), 0), "
+            "coalesce(sum(tokens_out), 0), coalesce(sum(cost_usd), 0.0), "
+            "coalesce(sum(seconds), 0.0) "
             "FROM calls WHERE state = 'done'"
         ).fetchone()
     )

@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
@@ -221,6 +222,8 @@ class TransformersModel:
         """Nothing to release: the weights go with the object."""
 
     def _row(self, ids: list[int], sampling: Sampling, draw: int) -> _Reply:
+        if sampling.logprobs is not None:
+            raise UserError(f"hf:{self.name} gives no log-probabilities of what it writes")
         room = max(self.context_length - len(ids), 0)
         if sampling.max_tokens is not None:
             room = min(room, sampling.max_tokens)
@@ -383,10 +386,11 @@ def _pick(logits: torch.Tensor, sampling: Sampling, rows: Sequence[_Reply]) -> l
     """The next token of each row: the likeliest, or one drawn by inverse cumulative probability."""
     import torch
 
-    if sampling.presence_penalty:
+    presence, frequency = sampling.presence_penalty or 0.0, sampling.frequency_penalty or 0.0
+    if presence or frequency:  # OpenAI's formula
         for index, row in enumerate(rows):
-            if row.new:
-                logits[index, sorted(set(row.new))] -= sampling.presence_penalty
+            for token, times in Counter(row.new).items():
+                logits[index, token] -= presence + frequency * times
     if not sampling.temperature:
         return [int(token) for token in logits.argmax(dim=-1)]
     values, order = torch.sort(logits / sampling.temperature, dim=-1, descending=True, stable=True)

@@ -54,7 +54,7 @@ class Meter:
         self.uncounted = 0
         """Replies without a token count, whose cost is estimated from their characters."""
         self._in_flight_usd = 0.0
-        self._replies = before.replies
+        self._replies = before.counted
         self._tokens_out = before.tokens_out
         self._characters = 0
         self._tokens_in = 0
@@ -155,7 +155,7 @@ def estimate(
         count += 1
         tokens_in += round(meter.expect(request).tokens_in)
         most += request.sampling.max_tokens or LONGEST_REPLY
-    likely = round(count * before.tokens_out / before.replies) if before.replies else None
+    likely = round(count * before.tokens_out / before.counted) if before.counted else None
     tokens_out = most if likely is None else min(likely, most)
     if before.replies:
         one_s = before.seconds / before.replies

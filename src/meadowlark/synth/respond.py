@@ -30,7 +30,8 @@ from meadowlark.llm import (
     identify,
     open_teacher,
 )
-from meadowlark.llm.dispatch import FAILED, Outcome
+from meadowlark.llm.asking import FAILED
+from meadowlark.llm.dispatch import Outcome
 from meadowlark.llm.errors import NotRecorded
 from meadowlark.llm.recorded import changed_prompt
 from meadowlark.progress import Progress
@@ -40,6 +41,8 @@ from meadowlark.synth.prompts import RESPOND_PROMPTS, prompt_hash, response_turn
 from meadowlark.synth.replies import CHOICE_TYPES, choices_of, closing_letter, fault_of
 
 BATCH = 1000
+SAMPLING = Sampling(temperature=1.0, presence_penalty=1.5, max_tokens=600)
+"""AlpaCare's, but for the longest reply: the paper's 300 tokens cut many answers short."""
 
 
 def respond(
@@ -48,9 +51,7 @@ def respond(
     out: Path,
     *,
     prompt: str = "data",
-    temperature: float = 1.0,
-    presence_penalty: float = 1.5,
-    max_tokens: int = 600,
+    sampling: Sampling = SAMPLING,
     retries: int = 1,
     policy: Policy | None = None,
     price: Price | None = None,
@@ -61,12 +62,11 @@ def respond(
 ) -> Run:
     """Write the outputs of ``data`` with ``teacher``; raising ``limit`` or the budget goes on.
 
-    ``max_tokens`` is 600, the paper's 300 cut many answers short. ``prompt`` picks the system
-    prompt: ``data``, ``icliniq`` or ``test``. A reply that is no usable answer is asked for
-    ``retries`` times more: a cut one with twice the tokens, another as the next draw (not at
-    temperature 0, which gives the same). ``policy`` says how fast to ask and what it may cost,
-    ``price`` and ``models`` are those of :func:`~meadowlark.llm.open_teacher`; ``model`` stands in
-    for opening ``teacher``. Rows that the budget leaves unanswered are rejected as such.
+    ``prompt`` picks the system prompt: ``data``, ``icliniq`` or ``test``. A reply that is no usable
+    answer is asked for ``retries`` times more: a cut one with twice the tokens, another as the next
+    draw (not at temperature 0, which gives the same). ``policy`` says how fast to ask and what it
+    may cost, ``price`` and ``models`` are those of :func:`~meadowlark.llm.open_teacher`; ``model``
+    stands in for opening ``teacher``. Rows that the budget leaves unanswered are rejected as such.
     """
     policy = policy or Policy()
     if prompt not in RESPOND_PROMPTS:
@@ -81,9 +81,7 @@ def respond(
             "teacher": named,
             "prompt": prompt,
             "prompt_text": prompt_hash(RESPOND_PROMPTS[prompt]),
-            "temperature": temperature,
-            "presence_penalty": presence_penalty,
-            "max_tokens": max_tokens,
+            **sampling.given(),
             "retries": retries,
             "budget": policy.budget_usd,
             "limit": limit,
@@ -94,9 +92,6 @@ def respond(
     )
     if run.complete:
         return run
-    sampling = Sampling(
-        temperature=temperature, max_tokens=max_tokens, presence_penalty=presence_penalty
-    )
     model = model or open_teacher(teacher, models=models, price=price)
     with run, Journal(run.folder / JOURNAL) as journal, Spool(run) as spool:
         writing = _Writing(_rows(data, limit, spool), spool, prompt, sampling, retries)
@@ -112,9 +107,7 @@ def respond(
                 raise changed_prompt(files["recording"], writing.missing)
             if asking.write_failed(run.folder, writing.row_of):
                 run.wrote(FAILED)
-        run.manifest.tokens = asking.counts.tokens()
-        run.manifest.cost_usd = round(asking.spent_usd, 6)
-        run.manifest.warnings = asking.warnings
+        asking.account(run.manifest)
         if writing.missing:
             run.manifest.warnings.append(
                 f"the recording holds no reply to {writing.missing:,} tasks"
@@ -135,9 +128,7 @@ def estimate_responses(
     out: Path,
     *,
     prompt: str = "data",
-    temperature: float = 1.0,
-    presence_penalty: float = 1.5,
-    max_tokens: int = 600,
+    sampling: Sampling = SAMPLING,
     policy: Policy | None = None,
     price: Price | None = None,
     models: Path | None = None,
@@ -145,9 +136,6 @@ def estimate_responses(
     model: ChatModel | None = None,
 ) -> Estimate:
     """What :func:`respond` would send at least: one request for each row without an output."""
-    sampling = Sampling(
-        temperature=temperature, max_tokens=max_tokens, presence_penalty=presence_penalty
-    )
     requests = (
         ChatRequest(response_turns(record, prompt), sampling)
         for table, _ in read_batches(data, Record, BATCH, limit)
