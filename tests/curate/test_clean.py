@@ -12,7 +12,7 @@ import pytest
 
 from meadowlark.cli import run as command
 from meadowlark.curate import clean as module
-from meadowlark.curate.clean import CONTAMINATION_FILE, clean, first_of_same, read_rules
+from meadowlark.curate.clean import CONTAMINATION_FILE, clean, read_rules
 from meadowlark.dataset import read, read_manifest, read_table
 from meadowlark.errors import FolderDiffers, UserError
 from meadowlark.records import Question, Record
@@ -197,13 +197,6 @@ def test_hardly_a_wikidoc_row_is_taken_for_an_exam_question(
 
 
 # --------------------------------------------------------------------------- duplicates
-
-
-def test_first_of_same_is_what_a_dictionary_says() -> None:
-    keys = np.random.default_rng(0).integers(4, size=(200, 2)).astype(np.uint64)
-    first: dict[tuple[int, int], int] = {}
-    expected = [first.setdefault(tuple(key), i) for i, key in enumerate(keys.tolist())]
-    assert first_of_same(keys).tolist() == expected
 
 
 class _Letters:
