@@ -17,6 +17,7 @@ number changed.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import random
 import re
@@ -86,7 +87,7 @@ def instructions(count: int, real: list[str], rows: list[Record], seed: int = 0)
     texts = [text.split() for text in real]
     follow: dict[str, list[str]] = {}
     for text in texts:
-        for word, after in zip(text, text[1:], strict=False):
+        for word, after in itertools.pairwise(text):
             follow.setdefault(word, []).append(after)
     anywhere = [word for text in texts for word in text]
     anywhere += [word for row in rows[::10] for word in row.output.split()]

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from meadowlark.curate.identifiers.words import GIVEN
 from meadowlark.match.compiled import kernel
 
 
@@ -69,6 +70,10 @@ class Cue:
     NAME_WORD = 1 << 41
     EMAIL = 1 << 42
     IPV6 = 1 << 43
+    GIVEN = 1 << 44
+    PT = 1 << 45
+    PERSON = 1 << 46
+    HEAD = 1 << 47  # what stands behind "surname, given name" at the head of a report
 
 
 _RELATIONS = (
@@ -132,6 +137,14 @@ _WORDS: dict[int, str] = {
         "Emergency contact|Guardian|Pcp|cc|Signed|Dictated by|Interpreter|Patient name"
     ),
     Cue.NAME_WORD: "name is",
+    Cue.GIVEN: "|".join(f"{name} " for name in GIVEN),
+    Cue.PT: "pt ",
+    Cue.PERSON: "|".join(
+        f"{person} {word} "
+        for person in "man woman boy girl child infant patient lady gentleman".split()
+        for word in ("named", "called")
+    ),
+    Cue.HEAD: "Dob|D.o.b|born ",
     Cue.PATIENT: "Patient|Pt|Re:|Re |Discharge summary",
     Cue.DEGREE: "Md|M.d|Do|D.o|Np|N.p|Pa-c|Rn|R.n|Phd|Ph.d|Mbbs|Frcs",
     Cue.ROLE: (
@@ -167,6 +180,7 @@ _QUAD_BIT = Cue.QUAD_DIGITS
 _DEGREE_BIT = Cue.DEGREE
 _EMAIL_BIT = Cue.EMAIL
 _IPV6_BIT = Cue.IPV6
+_HEAD_BIT = Cue.HEAD
 
 
 class Cues:
@@ -397,6 +411,8 @@ def _digits(kinds: NDArray[np.uint8], codes: NDArray[np.uint32], at: int, before
             n3 = third - second - 1
             if n3 and n2 <= 2 and ((n <= 2 and sign == next_) or n == 4):
                 here |= _DATE_BIT
+                if last == _OPEN:
+                    here |= _HEAD_BIT
             if n == 3 and n2 == 2 and n3 == 4 and next_ == _DASH and sign == _DASH:
                 here |= _SSN_BIT
             dots = next_ == _DOT and sign == _DOT and kinds[third] == _DOT

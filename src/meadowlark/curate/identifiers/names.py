@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterable, Iterator
 
 from meadowlark.curate.identifiers.cues import Cue, Cues
+from meadowlark.curate.identifiers.places import LARGE
 from meadowlark.curate.identifiers.span import Span
-from meadowlark.curate.identifiers.words import COMMON
+from meadowlark.curate.identifiers.words import COMMON, GIVEN
 
 _NAME = (
     r"(?:(?:[A-Z]\.\s?)*(?:[A-Z]['’])?[A-Z][a-zà-ÿ]+(?:[A-Z][a-zà-ÿ]+)?"
@@ -81,7 +82,44 @@ _NAMED: list[tuple[re.Pattern[str], int, str]] = [
         "after a relation",
     ),
     (re.compile(rf"^\W*(?i:{_KIN})\s({_NAMES})"), Cue.RELATION, "after a relation"),
-    (re.compile(rf"[Pp]atient['’]s\sname\sis\s({_NAMES})"), Cue.NAME_WORD, "after a label"),
+    (
+        re.compile(rf"(?:[Pp]atient['’]s|\b(?:[Mm]y|[Hh]is|[Hh]er))\sname\sis\s({_NAMES})"),
+        Cue.NAME_WORD,
+        "after a label",
+    ),
+    (
+        re.compile(
+            rf"\b((?:{'|'.join(GIVEN)})\s(?:[A-Z]\.\s?)?{_NAME})\s(?:was|is|has|had|"
+            r"present(?:s|ed)|report(?:s|ed)|den(?:ies|ied)|state[sd]|complain(?:s|ed)|comes|came|"
+            r"return(?:s|ed)|call(?:s|ed)|underwent|lives|works|takes|tells|told|asks|asked)\b"
+        ),
+        Cue.GIVEN,
+        "a given name and a surname before a verb",
+    ),
+    (
+        re.compile(
+            rf"\b[Pp]t\s({_NAME})\s(?:seen|examined|reports|denies|states|presents|complains|c/o)\b"
+        ),
+        Cue.PT,
+        "after a label",
+    ),
+    (
+        re.compile(
+            rf"\b(?:man|woman|boy|girl|child|infant|patient|lady|gentleman)\s(?:named|called)"
+            rf"\s({_NAMES})"
+        ),
+        Cue.PERSON,
+        "after a role",
+    ),
+    (
+        # The head of a report: "Surname, Given (1950-01-31)", "SURNAME, GIVEN DOB 1/31/1950".
+        re.compile(
+            rf"\b({_UPPER}|{_COMMA}),?\s(?:\((?=\d{{4}}[-/.]\d{{1,2}}[-/.]\d|"
+            r"\d{1,2}([-/.])\d{1,2}\2\d)|\(?(?=DOB|D\.O\.B|born\s))"
+        ),
+        Cue.HEAD,
+        "before a date of birth",
+    ),
 ]
 _ANY_NAME = functools.reduce(operator.or_, (cue for _, cue, _ in _NAMED))
 _POSSESSIVES = (3, 4, 6, 14)
@@ -114,6 +152,8 @@ def names(cues: Cues) -> Iterator[Span]:
                 if word.strip(".,") in COMMON or word.partition("-")[0] in COMMON:
                     break
                 kept.append(word)
+            if reason == "before a date of birth" and LARGE.fullmatch(kept[-1] if kept else ""):
+                continue  # "Springfield, Illinois (3/4/2019)"
             if reason == "after a doctor's title" and kept and kept[-1].strip(".,") in EPONYMS:
                 continue
             if kept and any(len(word) > 1 for word in kept):
@@ -123,7 +163,7 @@ def names(cues: Cues) -> Iterator[Span]:
 
 def _matches(cues: Cues, pattern: re.Pattern[str], cue: int) -> Iterable[re.Match[str]]:
     """The matches of a pattern, some of which begin before their cue."""
-    if cue & (Cue.DEGREE | Cue.NAME_WORD):
+    if cue & (Cue.DEGREE | Cue.NAME_WORD | Cue.HEAD):
         return cues.whole(pattern, cue)
     if cue == Cue.RELATION and (places := cues.at(cue)):
         return cues.matches_at(

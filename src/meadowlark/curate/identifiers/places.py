@@ -71,7 +71,7 @@ _PLACES = [
     ),
 ]
 _HOUSE = re.compile(r"\d{5}|\d[A-Z]?\s[A-Z\d]|\d\s(?:rue|calle|via|av)|[A-Z]\d|Box|BOX|[Cc]ode")
-_LARGE = re.compile(
+LARGE = re.compile(
     rf"{_STATE_NAMES}|(?:United\s)?(?:States|Kingdom|Arab\sEmirates)|America|Europe|Africa|Asia|"
     rf"Australia|"
     r"Canada|Mexico|Brazil|India|China|Japan|Korea|Vietnam|Thailand|Philippines|Nigeria|Kenya|"
@@ -141,7 +141,7 @@ def places(text: str) -> Iterator[Span]:
             words = match[1].split()
             while words and words[0] in COMMON:
                 start += len(words.pop(0)) + 1
-            if words and not _LARGE.fullmatch(" ".join(words)):
+            if words and not LARGE.fullmatch(" ".join(words)):
                 yield Span(
                     start, match.end(1), "PLACE", "a town, county or hospital by its context"
                 )
