@@ -9,7 +9,7 @@ frequency. One in five is an earlier one with up to seven words replaced.
 *Rows* are the real ones of wikidoc, MedQuAD and GenMedGPT-5k with one word in eight replaced by a
 word of the same files and the answer's sentences shuffled: real lengths and vocabulary, without
 being near-duplicates of each other. Planted besides, each in one row of a hundred: a copy; a copy
-with one word in thirty of its answer replaced; an identifier. And every MedQA question four times:
+with one word in fifty of its answer replaced; an identifier. And every MedQA question four times:
 as it is, with its choices shuffled, lightly paraphrased (one word in ten replaced), and with every
 number changed.
 """
@@ -177,7 +177,7 @@ def _chunk(real: list[Record], words: list[str], span: tuple[int, int]) -> pa.Ta
         if kind < 2 and whole:
             row = rng.choice(whole)
             near = kind >= 1
-            output = _replaced(row.output, words, rng, 1 / 30) if near else row.output
+            output = _replaced(row.output, words, rng, 1 / 50) if near else row.output
             tags = {"planted": "near copy" if near else "copy"}
             made.append(Record(row.instruction, row.input, output, tags=tags))
             continue
