@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from meadowlark.curate.clean import PRIVATE_FILE, clean, read_rules
 from meadowlark.curate.identifiers import Span, find
 from meadowlark.curate.options import PrivateDataOptions
-from meadowlark.curate.private_data import make_finder, places, redacted
+from meadowlark.curate.private_data import _with, make_finder, places, redacted
 from meadowlark.curate.surrogates import Surrogates, shifted
 from meadowlark.dataset import read, read_table
 from meadowlark.errors import UserError
@@ -324,6 +324,15 @@ def test_presidio_adds_names_and_places_but_no_numbers(stand_in: set[str]) -> No
         ("Otley", "PLACE"),
         ("00482913", "MRN"),
     ]
+
+
+def test_a_recogniser_takes_nothing_away() -> None:
+    mrn, name = Span(10, 18, "MRN", ""), Span(30, 36, "NAME", "")
+    across, around, longer = (
+        Span(a, b, "NAME", "Presidio") for a, b in ((15, 28), (8, 20), (24, 36))
+    )
+    assert _with([mrn, name], [across, around, longer]) == [mrn, longer]
+    assert _with([mrn, name], [Span(33, 50, "NAME", "Presidio")]) == [mrn, name]
 
 
 def test_presidio_finds_only_the_kinds_that_are_asked_for(stand_in: set[str]) -> None:

@@ -41,6 +41,7 @@ SCHEMA = pa.schema(
 """Of ``private.parquet``: one row for each place; ``start`` and ``end`` count characters of the
 field as it was before anything was replaced."""
 
+_BY_WORDS = ("NAME", "PLACE")
 Finder = Callable[[str], list[Span]]
 
 
@@ -62,7 +63,23 @@ def make_finder(options: PrivateDataOptions) -> Finder:
     if options.names != "presidio":
         return lambda text: find(text, kinds)
     analyse = _presidio(kinds)
-    return lambda text: without_overlap(find(text, kinds) + analyse(text))
+    return lambda text: _with(find(text, kinds), analyse(text))
+
+
+def _with(found: list[Span], more: list[Span]) -> list[Span]:
+    """What patterns found with what a recogniser did: it may make a name or a place longer, but
+    takes no number for a part of one and nothing away."""
+    added = [
+        span
+        for span in more
+        if all(
+            span.end <= other.start
+            or other.end <= span.start
+            or (span.start <= other.start and other.end <= span.end and other.kind in _BY_WORDS)
+            for other in found
+        )
+    ]
+    return without_overlap([*found, *added])
 
 
 def _presidio(wanted: frozenset[str]) -> Finder:
