@@ -230,17 +230,19 @@ def growth_plot(points: Sequence[dict[str, Any]]) -> str:
         )
         body.append(f'<text x="{across:.1f}" y="{bottom + 20}" text-anchor="middle">{name}</text>')
         body.append(f'<circle class="dot" cx="{across:.1f}" cy="{up:.1f}" r="4"/>')
-        taken = f"{point['s']:.3g} s"
-        body.append(f'<text x="{across - 8:.1f}" y="{up - 9:.1f}" text-anchor="end">{taken}</text>')
+        # Below the line, where the square's does not run; the last one above it.
+        end = point is points[-1]
+        where = f'x="{across + (4 if end else 6):.1f}" y="{up + (-10 if end else 20):.1f}"'
+        anchor = "end" if end else "start"
+        body.append(f'<text {where} text-anchor="{anchor}">{point["s"]:.3g} s</text>')
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*place) for place in places))
     body.append(f'<polyline class="line" points="{path}"/>')
     # What the square of the number would be, as far as it stays inside.
     reach = min(high_x, low_x + (high_y - places[0][1]) / 2)
     (x1, y1), (x2, y2) = at(*places[0]), at(reach, places[0][1] + 2 * (reach - low_x))
     body.append(f'<line class="square" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>')
-    body.append(
-        f'<text x="{x2 + 6:.1f}" y="{y2 + 14:.1f}" style="fill:#d55e00">by the square</text>'
-    )
+    where = f'x="{x2 - 14:.1f}" y="{y2 + 4:.1f}" text-anchor="end" style="fill:#d55e00"'
+    body.append(f"<text {where}>by the square of the number</text>")
     return "\n".join([*body, "</svg>\n"])
 
 
