@@ -261,7 +261,8 @@ class _Plan:
         doubles = first != rows
         self.original[rows[doubles]] = first[doubles]
         self.reject(rows[doubles], DOUBLE)
-        return rows[~doubles]
+        distinct: NDArray[np.int64] = rows[~doubles]
+        return distinct
 
     def reject(self, rows: NDArray[np.int64], reason: str) -> None:
         self.target[rows] = _REJECTED

@@ -236,7 +236,7 @@ def _link(
         for band in range(len(previous)):
             j = np.int64(previous[band, i])
             while j >= 0 and size > 0:
-                a, b = root(first, i), root(first, j)
+                a, b = root(first, i), root(first, int(j))
                 other = ends[j] - starts[j]
                 if a != b and min(size, other) >= threshold * max(size, other):
                     common = _common(runs, starts[i], ends[i], starts[j], ends[j])
