@@ -13,6 +13,7 @@ import pytest
 from meadowlark.cli import run as command
 from meadowlark.curate import clean as module
 from meadowlark.curate.clean import CONTAMINATION_FILE, clean, read_rules
+from meadowlark.curate.semantic import numbers_of
 from meadowlark.dataset import read, read_manifest, read_table
 from meadowlark.errors import FolderDiffers, UserError
 from meadowlark.records import Question, Record
@@ -222,14 +223,36 @@ def test_semantic_duplicates_by_a_local_encoder(
         {"instruction": "q", "output": " ".join(words)},
         {"instruction": "q", "output": " ".join(reversed(words))},  # the same letters
         {"instruction": "q", "output": "pop pop pop"},
+        {"instruction": "q 2", "output": " ".join(words)},  # another number
     ]
-    settings = ["semantic.on=true", f"semantic.encoder={tmp_path / 'encoder'}"]
+    settings = [
+        "semantic.on=true", f"semantic.encoder={tmp_path / 'encoder'}", "near.on=false",
+    ]  # fmt: skip
     options = read_rules(None, settings, None)
     clean(rows_file(tmp_path, rows), tmp_path / "out", options=options)
     (row,) = rejected(tmp_path / "out")
     kept, _ = read(tmp_path / "out", Record)
+    assert [r.instruction for r in kept] == ["q", "q", "q 2"]
     assert row["reason"] == "semantic duplicate"
     assert row["detail"] == f"of {kept[0].id}, similarity 1.0000"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("What causes gout?", "Why do people get gout?", True),
+        ("Spastic paraplegia type 4", "Spastic paraplegia type 15", False),
+        ("Glycogen storage disease type IV", "Glycogen storage disease type VI", False),
+        ("What is Charcot disease type F?", "What is Charcot disease type B?", False),
+        ("What is non-small cell lung cancer?", "What is small cell lung cancer?", False),
+        ("Is 22q11.2 deletion inherited?", "Inheritance of 22Q11.2 deletion", True),
+        ("A cough?", "I cough", True),
+    ],
+)
+def test_questions_that_differ_in_a_number_are_no_semantic_duplicates(
+    one: str, other: str, same: bool
+) -> None:
+    assert (numbers_of(one) == numbers_of(other)) is same
 
 
 def test_semantic_duplicates_need_a_folder(tmp_path: Path) -> None:

@@ -119,7 +119,8 @@ class NearOptions(Options):
 
 class SemanticOptions(Options):
     """[semantic]: cosine similarity of embeddings of question and answer at least ``threshold``
-    with a row kept before. ``encoder`` is a local folder of sentence-transformers or model2vec."""
+    with a row kept before whose question names the same numbers, types and negations. ``encoder``
+    is a local folder of sentence-transformers or model2vec."""
 
     on: bool = False
     encoder: Path | None = None
