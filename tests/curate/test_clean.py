@@ -246,6 +246,8 @@ def test_semantic_duplicates_by_a_local_encoder(
         ("What is Charcot disease type F?", "What is Charcot disease type B?", False),
         ("What is non-small cell lung cancer?", "What is small cell lung cancer?", False),
         ("Is 22q11.2 deletion inherited?", "Inheritance of 22Q11.2 deletion", True),
+        ("Mucopolysaccharidosis type IIID", "Mucopolysaccharidosis type IIIB", False),
+        ("What is Proteus-like syndrome?", "What is Proteus syndrome?", False),
         ("A cough?", "I cough", True),
     ],
 )

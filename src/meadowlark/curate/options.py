@@ -124,7 +124,7 @@ class SemanticOptions(Options):
 
     on: bool = False
     encoder: Path | None = None
-    threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 0.98
 
     @model_validator(mode="after")
     def _has_encoder(self) -> SemanticOptions:

@@ -128,11 +128,12 @@ _LONGEST_LINE = 20
 """So many words of a line count at most: a list without full stops is not boilerplate as a whole
 because it ends with "for more, click here"."""
 _BOILERPLATE_HINTS = (
-    "all rights", "©", "(c) ", "copyright ", "click ", "terms of ", "privacy p", "cookie p", "cookies",
-    "subscribe to ", "sign up for ", "to top", "to the top", "related ", "read more", "learn more",
+    "all rights", "©", "(c) ", "copyright ", "click ", "terms of ", "privacy p", "cookie p",
+    "cookies", "subscribe to ", "sign up for ", "to top", "to the top", "related ", "read more", "learn more",
     "see also", "share this", "print this", "table of c", "advertisement", "references",
     "external links", "source", "javascript", "page ", "last updated", "last reviewed",
-    "last modified", "for more information", "here you can ", "this section sh", "lorem ipsum", "http",
+    "last modified", "for more information", "here you can ", "this section sh", "lorem ipsum",
+    "http",
 )  # fmt: skip
 """One of these stands in every line of boilerplate, in some case: most answers have none."""
 _CANNOT_END = frozenset(
