@@ -129,7 +129,8 @@ _LONGEST_LINE = 20
 because it ends with "for more, click here"."""
 _BOILERPLATE_HINTS = (
     "all rights", "©", "(c) ", "copyright ", "click ", "terms of ", "privacy p", "cookie p",
-    "cookies", "subscribe to ", "sign up for ", "to top", "to the top", "related ", "read more", "learn more",
+    "cookies", "subscribe to ", "sign up for ", "to top", "to the top", "related ", "read more",
+    "learn more",
     "see also", "share this", "print this", "table of c", "advertisement", "references",
     "external links", "source", "javascript", "page ", "last updated", "last reviewed",
     "last modified", "for more information", "here you can ", "this section sh", "lorem ipsum",
