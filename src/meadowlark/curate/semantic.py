@@ -78,7 +78,7 @@ def semantic_duplicates(
 
 
 _NUMBER = re.compile(
-    r"(?<![^\W_])(?:[^\W_]*\d[^\W_]*|[IVX]+[A-Z]?|[A-Z])(?![^\W_])|\b[Nn]on(?=-)|\bnot\b"
+    r"(?<![^\W_])(?:[^\W_]*\d[^\W_]*|[IVX]+[A-Z]?|[A-Z])(?![^\W_])|\b[Nn]on(?=-)|(?<=-)like\b|\bnot\b"
 )
 
 
