@@ -60,3 +60,14 @@ def test_without_torch_it_still_works() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "torch is not installed" in done.stdout
+
+
+def test_a_package_is_named_though_its_module_is_spelt_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from meadowlark import cli
+
+    extras = {"": {"numpy": "numpy>=1"}, "privacy": {"presidio-analyzer": "presidio-analyzer>=2.2"}}
+    monkeypatch.setattr(doctor, "requirements", lambda: extras)
+    assert "presidio-analyzer>=2.2" in cli._missing("presidio_analyzer.nlp_engine")
+    assert cli._missing("numpy") == ""

@@ -12,7 +12,8 @@ import pytest
 
 from meadowlark.cli import run as command
 from meadowlark.curate import clean as module
-from meadowlark.curate.clean import CONTAMINATION_FILE, clean, first_of_same, read_rules
+from meadowlark.curate.clean import CONTAMINATION_FILE, clean, read_rules
+from meadowlark.curate.semantic import numbers_of
 from meadowlark.dataset import read, read_manifest, read_table
 from meadowlark.errors import FolderDiffers, UserError
 from meadowlark.records import Question, Record
@@ -199,13 +200,6 @@ def test_hardly_a_wikidoc_row_is_taken_for_an_exam_question(
 # --------------------------------------------------------------------------- duplicates
 
 
-def test_first_of_same_is_what_a_dictionary_says() -> None:
-    keys = np.random.default_rng(0).integers(4, size=(200, 2)).astype(np.uint64)
-    first: dict[tuple[int, int], int] = {}
-    expected = [first.setdefault(tuple(key), i) for i, key in enumerate(keys.tolist())]
-    assert first_of_same(keys).tolist() == expected
-
-
 class _Letters:
     """An encoder that counts letters; stands in for sentence-transformers."""
 
@@ -229,14 +223,38 @@ def test_semantic_duplicates_by_a_local_encoder(
         {"instruction": "q", "output": " ".join(words)},
         {"instruction": "q", "output": " ".join(reversed(words))},  # the same letters
         {"instruction": "q", "output": "pop pop pop"},
+        {"instruction": "q 2", "output": " ".join(words)},  # another number
     ]
-    settings = ["semantic.on=true", f"semantic.encoder={tmp_path / 'encoder'}"]
+    settings = [
+        "semantic.on=true", f"semantic.encoder={tmp_path / 'encoder'}", "near.on=false",
+    ]  # fmt: skip
     options = read_rules(None, settings, None)
     clean(rows_file(tmp_path, rows), tmp_path / "out", options=options)
     (row,) = rejected(tmp_path / "out")
     kept, _ = read(tmp_path / "out", Record)
+    assert [r.instruction for r in kept] == ["q", "q", "q 2"]
     assert row["reason"] == "semantic duplicate"
     assert row["detail"] == f"of {kept[0].id}, similarity 1.0000"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("What causes gout?", "Why do people get gout?", True),
+        ("Spastic paraplegia type 4", "Spastic paraplegia type 15", False),
+        ("Glycogen storage disease type IV", "Glycogen storage disease type VI", False),
+        ("What is Charcot disease type F?", "What is Charcot disease type B?", False),
+        ("What is non-small cell lung cancer?", "What is small cell lung cancer?", False),
+        ("Is 22q11.2 deletion inherited?", "Inheritance of 22Q11.2 deletion", True),
+        ("Mucopolysaccharidosis type IIID", "Mucopolysaccharidosis type IIIB", False),
+        ("What is Proteus-like syndrome?", "What is Proteus syndrome?", False),
+        ("A cough?", "I cough", True),
+    ],
+)
+def test_questions_that_differ_in_a_number_are_no_semantic_duplicates(
+    one: str, other: str, same: bool
+) -> None:
+    assert (numbers_of(one) == numbers_of(other)) is same
 
 
 def test_semantic_duplicates_need_a_folder(tmp_path: Path) -> None:

@@ -13,7 +13,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rouge_score import rouge_scorer
 
-from meadowlark.match import NearDuplicates, RougeIndex, near_duplicates, rouge, rouge_l_f1
+from meadowlark.match import (
+    NearDuplicates,
+    RougeIndex,
+    near_duplicates,
+    rouge,
+    rouge_l_f1,
+    tokenize,
+)
 from meadowlark.match.rouge import Rule
 from meadowlark.match.rouge_kernels import f1, lcs_length, required_lcs, shortest_partner
 
@@ -242,3 +249,35 @@ def test_seed_instructions_equal_brute_force(rule: Rule, threshold: float) -> No
     texts = [row["instruction"] for row in real_rows("alpacare/med_seed.json")]
     assert len(texts) == 167
     assert listed(near_duplicates(texts, threshold, rule)) == brute_force(texts, threshold, rule)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["kept", "others"])
+def test_test_instructions_equal_brute_force(rule: Rule) -> None:
+    texts = [row["instruction"] for row in real_rows("alpacare/MedInstruct-test.jsonl")]
+    assert len(texts) == 216
+    assert listed(near_duplicates(texts, 0.7, rule)) == brute_force(texts, 0.7, rule)
+
+
+@pytest.mark.slow
+def test_wikidoc_kept_sets_are_those_of_all_pairs_by_rapidfuzz() -> None:
+    """The lengths of all common subsequences by rapidfuzz, the scores by rouge-score's formula."""
+    distance = pytest.importorskip("rapidfuzz.distance")
+    process = pytest.importorskip("rapidfuzz.process")
+    rows = real_rows("meadow/wikidoc_patient_information/medical_meadow_small.json")
+    tokens = [tokenize(row["input"]) for row in rows]
+    lcs = process.cdist(tokens, tokens, scorer=distance.LCSseq.similarity, dtype=np.int32)
+    lengths = np.array([len(words) for words in tokens])
+    with np.errstate(invalid="ignore"):
+        precision, recall = lcs / lengths[None, :], lcs / lengths[:, None]
+        score = np.nan_to_num(2 * precision * recall / (precision + recall))
+    alike = score > 0.7
+    np.fill_diagonal(alike, False)
+    kept: list[int] = []
+    for i in range(len(tokens)):
+        if not alike[i, kept].any():
+            kept.append(i)
+    questions = [row["input"] for row in rows]
+    assert np.flatnonzero(near_duplicates(questions, 0.7, "kept").kept).tolist() == kept
+    alone = np.flatnonzero(~alike.any(axis=1)).tolist()
+    assert np.flatnonzero(near_duplicates(questions, 0.7, "others").kept).tolist() == alone

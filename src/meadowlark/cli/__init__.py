@@ -68,7 +68,8 @@ def _missing(module: str) -> str:
 
     package = module.partition(".")[0]
     for extra, packages in requirements().items():
-        if extra and package in packages:
+        modules = {name.replace("-", "_") for name in packages}
+        if extra and package in modules:
             wanted = shlex.join(packages.values())
             return f"this needs {package}; to install: {sys.executable} -m pip install {wanted}"
     return ""

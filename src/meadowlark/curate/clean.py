@@ -27,11 +27,13 @@ from numpy.typing import NDArray
 
 from meadowlark.config import assign, load, parse
 from meadowlark.curate import private_data
+from meadowlark.curate.aside import mapped, offsets_of
 from meadowlark.curate.examine import CONTAMINATION_SCHEMA, Examined, Examiner
 from meadowlark.curate.options import CleanOptions
 from meadowlark.curate.semantic import semantic_duplicates
 from meadowlark.dataset import Run, count_rows, open_run, read_batches
 from meadowlark.match import minhash
+from meadowlark.match.groups import first_of_same
 from meadowlark.processes import in_order
 from meadowlark.progress import Progress
 from meadowlark.records import SCHEMAS, Question, Record, Rejected, rejected_schema, rejected_table
@@ -260,10 +262,10 @@ class _Aside:
     def _near(
         self, n: int, why: NDArray[np.int8], nearest: NDArray[np.int64], score: NDArray[np.float64]
     ) -> None:
-        offsets, word_offsets = _offsets(self._counts), _offsets(self._word_counts)
-        runs = _mapped(self._aside / "runs", np.dtype(np.uint32), (int(offsets[-1]),))
-        keys = _mapped(self._aside / "keys", np.dtype(np.uint64), (n, self._options.near.bands))
-        words = _mapped(self._aside / "words", np.dtype(np.uint32), (int(word_offsets[-1]),))
+        offsets, word_offsets = offsets_of(self._counts), offsets_of(self._word_counts)
+        runs = mapped(self._aside / "runs", np.dtype(np.uint32), (int(offsets[-1]),))
+        keys = mapped(self._aside / "keys", np.dtype(np.uint64), (n, self._options.near.bands))
+        words = mapped(self._aside / "words", np.dtype(np.uint32), (int(word_offsets[-1]),))
         near = self._options.near
         found, similar = minhash.near_duplicates(
             runs,
@@ -336,26 +338,3 @@ class _Aside:
             }
             for task in sizes
         }
-
-
-def _offsets(counts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Where each text's set begins, and where the last one ends."""
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(counts))])
-
-
-def _mapped(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """A file as an array that is not read into memory; an empty file cannot be mapped."""
-    if not all(shape):
-        return np.zeros(shape, dtype)
-    return np.memmap(path, dtype, "r", shape=shape)
-
-
-def first_of_same(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """For each row of ``keys`` (n, 2) the index of the first row with the same two numbers."""
-    order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable: equal rows stay in their order
-    ordered = keys[order]
-    starts = np.ones(len(keys), bool)
-    starts[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
-    first = np.empty(len(keys), np.int64)
-    first[order] = order[np.flatnonzero(starts)][np.cumsum(starts) - 1]
-    return first

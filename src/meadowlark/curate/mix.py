@@ -3,34 +3,52 @@
 Every choice depends on the seed and a row's own text, not on the order of files, so that adding a
 row moves no other. Rows whose question or long answer is the same but for case, spaces and
 punctuation, and near-duplicates, stay on one side of the split, so that validation never asks what
-training answered.
+training answered. The sets are read twice, once for what decides and once to be written, so memory
+holds some 250 bytes of each row but none of its text.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import functools
+import itertools
 import math
 import re
-import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
-from meadowlark.dataset import Run, open_run, read
+from meadowlark.curate.aside import InOrder
+from meadowlark.curate.traits import Gathered, Reader, Traits, in_random_order, places, ranks
+from meadowlark.dataset import FILE_OF, Run, count_rows, open_run, read_batches
 from meadowlark.errors import UserError
 from meadowlark.licences import combine
-from meadowlark.match import minhash
-from meadowlark.records import Record, Rejected
+from meadowlark.match.groups import first_of_same, joined
+from meadowlark.processes import in_order
+from meadowlark.progress import Progress
+from meadowlark.records import (
+    SCHEMAS,
+    Record,
+    Rejected,
+    from_table,
+    rejected_schema,
+    rejected_table,
+    to_table,
+)
 
 VALIDATION = "validation.parquet"
 NEAR = 0.8
-RUN, BANDS, HASHES_A_BAND = 3, 24, 5
-"""As ``clean`` looks for near-duplicates: a pair at .8 is found with probability .9999."""
-LONG_ANSWER_WORDS = 20
-"""Shorter answers ("Yes.", a label) are shared by unrelated questions and tie nothing together."""
+NO_OUTPUT, DOUBLE = "no output", "exact duplicate"
+BLOCK = 2_000
+ALONE = 10_000
+"""Up to so many rows are read in this process: starting others costs more."""
+_TRAINING, _VALIDATION, _REJECTED = 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,44 +126,39 @@ def mix(
     )
     if run.complete:
         return run
-    with run:
-        sets: list[list[Record]] = []
-        rejected: list[Rejected] = []
-        for part in chosen:
-            records, unusable = read(part.path, Record, limit)
-            rejected += unusable
-            rejected += [Rejected(r, "no output") for r in records if not r.output.strip()]
-            distinct, doubles = _distinct([r for r in records if r.output.strip()], {})
-            rejected += doubles
-            sets.append(distinct)
-        run.manifest.rows["in"] = sum(map(len, sets)) + len(rejected)
-        kept = _draw(run, names, chosen, sets, seed, rejected)
-        unlabelled = sum(not stratum(record, stratify) for record in kept) if stratify else 0
+    with run, _aside(run.folder) as aside:
+        gathered = Gathered(aside)
+        unread, ends = _gather(chosen, limit, Reader(seed, stratify, sets=val > 0), gathered)
+        rows = gathered.all()
+        plan = _Plan(rows, unread, ends)
+        run.manifest.rows["in"] = len(rows.ids) + sum(unread)
+        kept = _draw(run, names, chosen, plan)
+        strata = rows.stratum.take(pa.array(kept))
+        unlabelled = strata.to_pylist().count("") if stratify else 0
         if unlabelled == len(kept) > 0:
             raise UserError(f"--stratify {stratify}: no row has that tag")
         if unlabelled:
             run.manifest.warnings.append(
                 f"{unlabelled:,} rows without the tag {stratify} are a stratum of their own"
             )
-        training, validation = split(kept, val, seed, stratify, near)
-        if kept and not training:
+        held = split(rows, kept, val, seed, lambda: gathered.near(kept, near))
+        if len(kept) and held.all():
             raise UserError(f"--val {val:g} leaves no row for training of {len(kept)}")
-        run.write(_shuffled(training, seed), Record)
-        run.write(_shuffled(validation, seed), Record, VALIDATION)
-        run.reject(rejected, Record)
+        plan.send(kept[~held], _TRAINING)
+        plan.send(kept[held], _VALIDATION)
+        _write(run, aside, chosen, limit, plan)
         obligations, warnings = combine(run.manifest.licences)
         run.manifest.warnings += warnings
-        run.manifest.rows["validation"] = len(validation)
+        n_held = int(held.sum())
+        run.manifest.rows["validation"] = n_held
         if stratify:
-            run.manifest.results["strata"] = _strata_counts(training, validation, stratify)
-        if len(validation) < (wanted := _held_out(val, len(kept))):
+            run.manifest.results["strata"] = _strata_counts(strata.to_pylist(), held)
+        if n_held < (wanted := _held_out(val, len(kept))):
             run.manifest.warnings.append(
-                f"{len(validation):,} validation rows where {wanted:,} were asked for: the other "
+                f"{n_held:,} validation rows where {wanted:,} were asked for: the other "
                 "rows hang together by equal or nearly equal questions or answers"
             )
-        run.finish(
-            training_rows=len(training), validation_rows=len(validation), licence=obligations
-        )
+        run.finish(training_rows=len(kept) - n_held, validation_rows=n_held, licence=obligations)
     return run
 
 
@@ -161,86 +174,178 @@ def _names(parts: Sequence[Part]) -> list[str]:
     return names
 
 
-def _draw(
-    run: Run,
-    names: Sequence[str],
-    parts: Sequence[Part],
-    sets: Sequence[list[Record]],
-    seed: int,
-    rejected: list[Rejected],
-) -> list[Record]:
+# --------------------------------------------------------------------------- reading
+
+
+@contextlib.contextmanager
+def _aside(folder: Path) -> Iterator[Path]:
+    """A folder for what is laid aside, gone in the end."""
+    aside = folder / "aside"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _gather(
+    parts: Sequence[Part], limit: int | None, reader: Reader, gathered: Gathered
+) -> tuple[list[int], list[int]]:
+    """The traits of all parts' rows; of each part the rows that could not be read, and where its
+    usable ones end among all."""
+    unread, ends = [], []
+    at = 0
+    for part in parts:
+        bad = 0
+        blocks = read_batches(part.path, Record, BLOCK, limit)
+        with Progress(f"reading {part.path.name}", count_rows(part.path, Record, limit)) as bar:
+            for (table, unusable), traits in in_order(
+                functools.partial(_traits, reader), blocks, few=ALONE // BLOCK
+            ):
+                gathered.add(traits)
+                at += table.num_rows
+                bad += len(unusable)
+                bar.advance(table.num_rows + len(unusable))
+        unread.append(bad)
+        ends.append(at)
+    return unread, ends
+
+
+def _traits(reader: Reader, block: tuple[pa.Table, list[Rejected]]) -> Traits:
+    return reader(block[0])
+
+
+# --------------------------------------------------------------------------- deciding
+
+
+class _Plan:
+    """Where every row goes: into which file, and at which place in it.
+
+    ``part_of(n)`` are the indices of a part's rows, ``unread`` its rows that could not be read.
+    Rejected rows stand part by part, each with what could not be read, then what has no output,
+    then what it holds twice; last what an earlier part has given.
+    """
+
+    def __init__(self, rows: Traits, unread: Sequence[int], ends: Sequence[int]) -> None:
+        self.rows = rows
+        self.unread = unread
+        self.target = np.zeros(len(rows.ids), np.int8)
+        self.place = np.full(len(rows.ids), -1, np.int64)
+        self.original = np.full(len(rows.ids), -1, np.int64)
+        """Of a duplicate the row that it repeats."""
+        self.unread_at: list[int] = []
+        self.reasons: Counter[str] = Counter()
+        self._ends = [0, *ends]
+        self._rejected = 0
+
+    def distinct(self) -> list[NDArray[np.int64]]:
+        """Of each part the rows with an output, each once; the others are rejected."""
+        parts = []
+        for number, bad in enumerate(self.unread):
+            self.unread_at.append(self._rejected)
+            self._rejected += bad
+            part = np.arange(self._ends[number], self._ends[number + 1])
+            answered = part[self.rows.answered[part]]
+            self.reject(part[~self.rows.answered[part]], NO_OUTPUT)
+            parts.append(self.without_doubles(answered))
+        return parts
+
+    def without_doubles(
+        self, rows: NDArray[np.int64], known: NDArray[np.int64] | None = None
+    ) -> NDArray[np.int64]:
+        """The first of rows with the same id, none of which is among those ``known``."""
+        known = rows[:0] if known is None else known
+        together = np.concatenate([known, rows])
+        first = together[first_of_same(self.rows.drawn[together])][len(known) :]
+        doubles = first != rows
+        self.original[rows[doubles]] = first[doubles]
+        self.reject(rows[doubles], DOUBLE)
+        distinct: NDArray[np.int64] = rows[~doubles]
+        return distinct
+
+    def reject(self, rows: NDArray[np.int64], reason: str) -> None:
+        self.target[rows] = _REJECTED
+        self.place[rows] = np.arange(self._rejected, self._rejected + len(rows))
+        self._rejected += len(rows)
+        self.reasons[reason] += len(rows)
+
+    def send(self, rows: NDArray[np.int64], target: int) -> None:
+        """Rows to a file, shuffled."""
+        self.target[rows] = target
+        self.place[rows[in_random_order(self.rows.shuffled[rows])]] = np.arange(len(rows))
+
+
+def _draw(run: Run, names: Sequence[str], parts: Sequence[Part], plan: _Plan) -> NDArray[np.int64]:
     """The rows each part asks for; says where a set had too few, counts what was left out.
 
-    A row that an earlier part has given is ``rejected`` from a later one before that one draws.
+    A row that an earlier part has given is rejected from a later one before that one draws.
     """
+    sets = plan.distinct()
     available = {n: len(s) for n, s in zip(names, sets, strict=True)}
     weights = {n: p.weight for n, p in zip(names, parts, strict=True) if p.weight is not None}
     # The largest mixture in these proportions that uses no row twice.
     size = min((available[n] / w for n, w in weights.items()), default=0.0)
-    drawn: dict[str, Record] = {}
+    drawn = np.zeros(0, np.int64)
     counts = {}
     left = 0
     for name, part, candidates in zip(names, parts, sets, strict=True):
-        records, doubles = _distinct(candidates, drawn)
-        rejected += doubles
-        wanted = len(records) if part.count is None else part.count
+        rows = plan.without_doubles(candidates, drawn)
+        wanted = len(rows) if part.count is None else part.count
         if part.weight is not None:
             wanted = round(size * part.weight)
-        if wanted > len(records):
+        if wanted > len(rows):
             run.manifest.warnings.append(
-                f"{name} has {len(records):,} usable rows, {wanted:,} were asked for: all are taken"
+                f"{name} has {len(rows):,} usable rows, {wanted:,} were asked for: all are taken"
             )
-        taken = sorted(records, key=lambda r: _order(seed, r.id))[:wanted]
+        taken = rows[in_random_order(plan.rows.drawn[rows])[:wanted]]
         counts[name] = len(taken)
-        left += len(records) - len(taken)
-        drawn.update((record.id, record) for record in taken)
+        left += len(rows) - len(taken)
+        drawn = np.concatenate([drawn, taken])
     run.manifest.results["drawn"] = counts
     run.manifest.rows["not drawn"] = left
-    return list(drawn.values())
-
-
-def _distinct(
-    records: Iterable[Record], known: Mapping[str, Record]
-) -> tuple[list[Record], list[Rejected]]:
-    """Records with the first of each id kept, and none whose id is ``known``."""
-    kept: dict[str, Record] = {}
-    doubles = []
-    for record in records:
-        if record.id in kept or record.id in known:
-            other = (kept.get(record.id) or known[record.id]).source or "another row"
-            doubles.append(Rejected(record, "exact duplicate", f"of {record.id} from {other}"))
-        else:
-            kept[record.id] = record
-    return list(kept.values()), doubles
+    return drawn
 
 
 def split(
-    records: Sequence[Record], val: float, seed: int, stratify: str = "", near: float = NEAR
-) -> tuple[list[Record], list[Record]]:
-    """Training and validation rows; rows that share a question or a long answer, or are
-    near-duplicates, stay together. Each stratum gives its share, as far as groups allow it."""
-    target = _held_out(val, len(records))
+    rows: Traits,
+    kept: NDArray[np.int64],
+    val: float,
+    seed: int,
+    near: Callable[[], NDArray[np.int64]],
+) -> NDArray[np.bool_]:
+    """Which of the rows ``kept`` are held out for validation.
+
+    Rows that share a question or a long answer, or are near-duplicates, stay together; ``near``
+    says for each of them the first that it is tied to. Each stratum gives its share, as far as
+    groups allow it.
+    """
+    held = np.zeros(len(kept), bool)
+    target = _held_out(val, len(kept))
     if not target:
-        return list(records), []
-    sizes = Counter(stratum(record, stratify) for record in records)
-    left = _shares(sizes, target)
-    training: list[Record] = []
-    validation: list[Record] = []
-    groups = sorted(_groups(records, near), key=lambda g: _order(seed + 1, min(r.id for r in g)))
-    for group in groups:
-        needs = Counter(stratum(record, stratify) for record in group)
-        fits = all(left[name] >= n for name, n in needs.items())
-        if fits:
+        return held
+    strata = rows.stratum.take(pa.array(kept)).to_pylist()
+    left = _shares(Counter(strata), target)
+    answer = rows.answer[kept]
+    short = ~answer.any(axis=1)
+    same_answer = np.where(short, np.arange(len(kept)), first_of_same(answer))
+    first = joined(first_of_same(rows.question[kept]), same_answer, near())
+    # A group's place in the order is that of its first row by id.
+    rank = ranks(rows.ids.take(pa.array(kept)))
+    by_group = np.lexsort((rank, first))
+    starts = np.flatnonzero(np.diff(first[by_group], prepend=-1))
+    ends = np.append(starts[1:], len(kept))
+    ids = rows.ids.take(pa.array(kept[by_group[starts]])).to_pylist()
+    for group in in_random_order(places(ids, seed + 1)).tolist():
+        members = by_group[starts[group] : ends[group]].tolist()
+        needs = Counter(strata[member] for member in members)
+        if all(left[name] >= n for name, n in needs.items()):
             left.subtract(needs)
-        (validation if fits else training).extend(group)
-    return training, validation
-
-
-def stratum(record: Record, name: str) -> str:
-    """A record's value of a tag, or of ``source`` or ``licence``; empty where it has none."""
-    if name in ("source", "licence"):
-        return str(getattr(record, name))
-    return record.tags.get(name, "") if name else ""
+            held[members] = True
+            target -= len(members)
+            if not target:
+                break
+    return held
 
 
 def _shares(sizes: Mapping[str, int], target: int) -> Counter[str]:
@@ -253,14 +358,12 @@ def _shares(sizes: Mapping[str, int], target: int) -> Counter[str]:
     return shares
 
 
-def _strata_counts(
-    training: Sequence[Record], validation: Sequence[Record], name: str
-) -> dict[str, dict[str, int]]:
-    learned = Counter(stratum(record, name) for record in training)
-    held_out = Counter(stratum(record, name) for record in validation)
+def _strata_counts(strata: Sequence[str], held: NDArray[np.bool_]) -> dict[str, dict[str, int]]:
+    everyone = Counter(strata)
+    held_out = Counter(itertools.compress(strata, held))
     return {
-        value: {"training": learned[value], "validation": held_out[value]}
-        for value in sorted(learned | held_out)
+        value: {"training": n - held_out[value], "validation": held_out[value]}
+        for value, n in sorted(everyone.items())
     }
 
 
@@ -268,52 +371,77 @@ def _held_out(val: float, rows: int) -> int:
     return round(val * rows) if val < 1 else int(val)
 
 
-def _groups(records: Sequence[Record], near: float) -> list[list[Record]]:
-    """Records joined by an equal question or long answer, or by near-duplication (union-find)."""
-    parent = list(range(len(records)))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    first: dict[str, int] = {}
-    for index, record in enumerate(records):
-        for key in _keys(record):
-            parent[root(index)] = root(first.setdefault(key, index))
-    if records:
-        sets = minhash.block([_whole(record) for record in records], RUN, BANDS, HASHES_A_BAND)
-        offsets = np.concatenate([[0], np.cumsum(sets.counts)]).astype(np.int64)
-        for index, other in enumerate(minhash.linked(sets.runs, offsets, sets.keys, near).tolist()):
-            parent[root(index)] = root(other)
-    groups: dict[int, list[Record]] = defaultdict(list)
-    for index, record in enumerate(records):
-        groups[root(index)].append(record)
-    return list(groups.values())
+# --------------------------------------------------------------------------- writing
 
 
-def _whole(record: Record) -> str:
-    turns = [turn.content for turn in record.history]
-    return "\n".join([*turns, record.instruction, record.input, record.output])
+def _write(run: Run, aside: Path, parts: Sequence[Part], limit: int | None, plan: _Plan) -> None:
+    """Read the parts again and write each row to its file."""
+    files = {
+        _TRAINING: InOrder(aside, "training", SCHEMAS[Record]),
+        _VALIDATION: InOrder(aside, "validation", SCHEMAS[Record]),
+        _REJECTED: InOrder(aside, "rejected", rejected_schema(Record)),
+    }
+    licences: Counter[str] = Counter()
+    at = 0
+    for part, unread_at in zip(parts, plan.unread_at, strict=True):
+        with Progress(f"writing {part.path.name}", count_rows(part.path, Record, limit)) as bar:
+            for table, unusable in read_batches(part.path, Record, BLOCK, limit):
+                here = np.arange(at, at + table.num_rows)
+                at += table.num_rows
+                whole = _whole_rows(table)
+                for target, file in files.items():
+                    chosen = plan.target[here] == target
+                    if not chosen.any():
+                        continue
+                    rows = whole.filter(pa.array(chosen))
+                    if target == _REJECTED:
+                        rows = _with_reasons(rows, here[chosen], plan)
+                    elif target == _TRAINING:
+                        licences.update(rows.column("licence").to_pylist())
+                    file.add(rows, plan.place[here[chosen]])
+                if unusable:
+                    plan.reasons.update(r.reason for r in unusable)
+                    places = np.arange(unread_at, unread_at + len(unusable))
+                    unread_at += len(unusable)
+                    files[_REJECTED].add(rejected_table(unusable, Record), places)
+                bar.advance(table.num_rows + len(unusable))
+    names = (FILE_OF[Record], VALIDATION, "rejected.parquet")
+    for name, file in zip(names, files.values(), strict=True):
+        file.write(run.folder / name)
+        run.wrote(name)
+    counts = run.manifest.rows
+    counts["kept"] = int((plan.target == _TRAINING).sum())
+    counts["rejected"] = dict(
+        sorted(((r, n) for r, n in plan.reasons.items() if n), key=lambda r: (-r[1], r[0]))
+    )
+    run.manifest.licences = dict(sorted(licences.items()))
 
 
-def _keys(record: Record) -> list[str]:
-    keys = [f"question {_normalised(record.instruction)} {_normalised(record.input)}"]
-    answer = _normalised(record.output)
-    if answer.count(" ") + 1 >= LONG_ANSWER_WORDS:
-        keys.append(f"answer {answer}")
-    return keys
+def _whole_rows(table: pa.Table) -> pa.Table:
+    """The rows in the published schema, with nothing missing."""
+    schema = SCHEMAS[Record]
+    if table.schema.equals(schema) and not any(
+        table.column(name).null_count for name in schema.names
+    ):
+        return table
+    return to_table(from_table(table, Record), Record)
 
 
-def _normalised(text: str) -> str:
-    return " ".join(re.findall(r"\w+", unicodedata.normalize("NFKC", text).casefold()))
-
-
-def _order(seed: int, key: str) -> bytes:
-    """A place in a random order that depends on the seed and the key alone."""
-    return hashlib.sha256(f"{seed}:{key}".encode()).digest()
-
-
-def _shuffled(records: list[Record], seed: int) -> list[Record]:
-    return sorted(records, key=lambda r: _order(seed + 2, r.id))
+def _with_reasons(rows: pa.Table, here: NDArray[np.int64], plan: _Plan) -> pa.Table:
+    """The rejected rows with reason and detail."""
+    original = plan.original[here]
+    double = original >= 0
+    others = pa.array(original[double])
+    details = [""] * len(here)
+    found = zip(
+        np.flatnonzero(double).tolist(),
+        plan.rows.ids.take(others).to_pylist(),
+        plan.rows.source.take(others).to_pylist(),
+        strict=True,
+    )
+    for index, other, source in found:
+        details[index] = f"of {other} from {source or 'another row'}"
+    reasons = np.where(double, DOUBLE, NO_OUTPUT).tolist()
+    for name, values in (("reason", reasons), ("detail", details)):
+        rows = rows.append_column(name, pa.array(values, pa.string()))
+    return rows.cast(rejected_schema(Record))

@@ -119,11 +119,12 @@ class NearOptions(Options):
 
 class SemanticOptions(Options):
     """[semantic]: cosine similarity of embeddings of question and answer at least ``threshold``
-    with a row kept before. ``encoder`` is a local folder of sentence-transformers or model2vec."""
+    with a row kept before whose question names the same numbers, types and negations. ``encoder``
+    is a local folder of sentence-transformers or model2vec."""
 
     on: bool = False
     encoder: Path | None = None
-    threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    threshold: Annotated[float, Field(gt=0.0, le=1.0)] = 0.98
 
     @model_validator(mode="after")
     def _has_encoder(self) -> SemanticOptions:

@@ -19,9 +19,12 @@ import pyarrow as pa
 from meadowlark.curate.identifiers import EPONYMS, Span, find, without_overlap
 from meadowlark.curate.options import PrivateDataOptions
 from meadowlark.curate.surrogates import Surrogates
+from meadowlark.errors import UserError
 from meadowlark.records import Record, Turn
 
 TAG = "private_data"
+SPACY_MODELS = ("en_core_web_lg", "en_core_web_trf", "en_core_web_md", "en_core_web_sm")
+"""What Presidio recognises names by, the first that is installed."""
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -38,6 +41,7 @@ SCHEMA = pa.schema(
 """Of ``private.parquet``: one row for each place; ``start`` and ``end`` count characters of the
 field as it was before anything was replaced."""
 
+_BY_WORDS = ("NAME", "PLACE")
 Finder = Callable[[str], list[Span]]
 
 
@@ -51,20 +55,55 @@ class Place(NamedTuple):
 
 
 def make_finder(options: PrivateDataOptions) -> Finder:
-    """The search that the options ask for. ModuleNotFoundError names Presidio where it is
-    missing."""
+    """The search that the options ask for.
+
+    ModuleNotFoundError names Presidio where it is missing; UserError a model for it.
+    """
     kinds = frozenset(options.kinds)
     if options.names != "presidio":
         return lambda text: find(text, kinds)
-    analyse = _presidio()
-    return lambda text: without_overlap(find(text, kinds) + analyse(text))
+    analyse = _presidio(kinds)
+    return lambda text: _with(find(text, kinds), analyse(text))
 
 
-def _presidio() -> Finder:
-    engine: Any = importlib.import_module("presidio_analyzer").AnalyzerEngine()
-    kinds = {"PERSON": "NAME", "LOCATION": "PLACE"}
+def _with(found: list[Span], more: list[Span]) -> list[Span]:
+    """What patterns found with what a recogniser did: it may make a name or a place longer, but
+    takes no number for a part of one and nothing away."""
+    added = [
+        span
+        for span in more
+        if all(
+            span.end <= other.start
+            or other.end <= span.start
+            or (span.start <= other.start and other.end <= span.end and other.kind in _BY_WORDS)
+            for other in found
+        )
+    ]
+    return without_overlap([*found, *added])
+
+
+def _presidio(wanted: frozenset[str]) -> Finder:
+    presidio: Any = importlib.import_module("presidio_analyzer")
+    engines: Any = importlib.import_module("presidio_analyzer.nlp_engine")
+    installed: list[str] = importlib.import_module("spacy.util").get_installed_models()
+    found = [name for best in SPACY_MODELS for name in installed if name.startswith(best)]
+    model = found[0] if found else None
+    if model is None:  # left alone, Presidio would download one
+        raise UserError(
+            f"private_data.names=presidio needs a model of spaCy ({', '.join(SPACY_MODELS)}); to "
+            f"install one: python -m spacy download {SPACY_MODELS[0]}"
+        )
+    models = [{"lang_code": "en", "model_name": model}]
+    made = engines.NlpEngineProvider(
+        nlp_configuration={"nlp_engine_name": "spacy", "models": models}
+    )
+    engine = presidio.AnalyzerEngine(nlp_engine=made.create_engine(), supported_languages=["en"])
+    names = {"PERSON": "NAME", "LOCATION": "PLACE"}
+    kinds = {theirs: kind for theirs, kind in names.items() if kind in wanted}
 
     def analyse(text: str) -> list[Span]:
+        if not kinds:
+            return []
         found = engine.analyze(text=text, language="en", entities=list(kinds))
         # Alone it takes numbers and abbreviations for persons.
         return [

@@ -110,7 +110,8 @@ _BOILERPLATE = re.compile(
 def _boilerplate(record: Record, options: CleanOptions) -> str | None:
     words = boilerplate = 0
     first = ""
-    if not _BOILERPLATE_HINT.search(record.output):
+    lower = record.output.lower()
+    if not any(hint in lower for hint in _BOILERPLATE_HINTS):
         return None
     for line in re.split(r"\n|(?<=[.!?]) +", record.output):
         count = len(line.split())
@@ -126,13 +127,16 @@ def _boilerplate(record: Record, options: CleanOptions) -> str | None:
 _LONGEST_LINE = 20
 """So many words of a line count at most: a list without full stops is not boilerplate as a whole
 because it ends with "for more, click here"."""
-_BOILERPLATE_HINT = re.compile(
-    r"©|\(c\)|reserved|copyright|click|terms of|policy|cookie|subscribe|sign up|to top|the top|"
-    r"related|more|"
-    r"see also|this|table of|advert|reference|links|source|javascript|updated|reviewed|modified|"
-    r"information|lorem|http|here you|section",
-    re.I,
-)
+_BOILERPLATE_HINTS = (
+    "all rights", "©", "(c) ", "copyright ", "click ", "terms of ", "privacy p", "cookie p",
+    "cookies", "subscribe to ", "sign up for ", "to top", "to the top", "related ", "read more",
+    "learn more",
+    "see also", "share this", "print this", "table of c", "advertisement", "references",
+    "external links", "source", "javascript", "page ", "last updated", "last reviewed",
+    "last modified", "for more information", "here you can ", "this section sh", "lorem ipsum",
+    "http",
+)  # fmt: skip
+"""One of these stands in every line of boilerplate, in some case: most answers have none."""
 _CANNOT_END = frozenset(
     """a an the and or but nor of with from into than that which whose when while because although
     if as to at between among during including such is are was were has have had be been being can

@@ -10,12 +10,13 @@ of 200 runs share one by accident in one pair of 100,000."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from meadowlark.match.compiled import kernel
+from meadowlark.match.groups import root
 from meadowlark.match.tokens import fold, word_hash
 
 
@@ -80,18 +81,22 @@ def linked(
     offsets: NDArray[np.int64],
     keys: NDArray[np.uint64],
     threshold: float,
+    among: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """For each text the first text of its group: texts hang together by pairs at least
-    ``threshold`` alike, as far as MinHash proposes them. Shapes as in :func:`near_duplicates`."""
-    return _link(runs, offsets, _previous(keys), threshold)
+    """For each of the texts ``among`` the first of its group, both as places in ``among``: texts
+    hang together by pairs at least ``threshold`` alike, as far as MinHash proposes them. Shapes as
+    in :func:`near_duplicates`."""
+    return _link(runs, offsets[among], offsets[among + 1], _previous(keys, among), threshold)
 
 
-def _previous(keys: NDArray[np.uint64]) -> NDArray[np.int32]:
+def _previous(
+    keys: NDArray[np.uint64], among: NDArray[np.int64] | None = None
+) -> NDArray[np.int32]:
     """(bands, n): the text before this one with the same key in a band, or -1."""
-    n, bands = keys.shape
+    n, bands = len(keys) if among is None else len(among), keys.shape[1]
     previous = np.full((bands, n), -1, np.int32)
     for band in range(bands):
-        column = np.ascontiguousarray(keys[:, band])
+        column = np.ascontiguousarray(keys[:, band] if among is None else keys[among, band])
         order = np.argsort(column, kind="stable").astype(np.int32)
         same = column[order[1:]] == column[order[:-1]]
         previous[band][order[1:][same]] = order[:-1][same]
@@ -219,35 +224,28 @@ def _search(
 @kernel
 def _link(
     runs: NDArray[np.uint32],
-    offsets: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
     previous: NDArray[np.int32],
     threshold: float,
 ) -> NDArray[np.int64]:
-    n = len(offsets) - 1
+    n = len(starts)
     first = np.arange(n)
     for i in range(n):
-        size = offsets[i + 1] - offsets[i]
+        size = ends[i] - starts[i]
         for band in range(len(previous)):
             j = np.int64(previous[band, i])
             while j >= 0 and size > 0:
-                a, b = _root(first, i), _root(first, j)
-                other = offsets[j + 1] - offsets[j]
+                a, b = root(first, i), root(first, int(j))
+                other = ends[j] - starts[j]
                 if a != b and min(size, other) >= threshold * max(size, other):
-                    common = _common(runs, offsets[i], offsets[i + 1], offsets[j], offsets[j + 1])
+                    common = _common(runs, starts[i], ends[i], starts[j], ends[j])
                     if common / (size + other - common) >= threshold:
                         first[max(a, b)] = min(a, b)
                 j = np.int64(previous[band, j])
     for i in range(n):
-        first[i] = _root(first, i)
+        first[i] = root(first, i)
     return first
-
-
-@kernel
-def _root(first: NDArray[np.int64], i: Any) -> Any:
-    while first[i] != i:
-        first[i] = first[first[i]]
-        i = first[i]
-    return i
 
 
 @kernel

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from meadowlark.curate.identifiers.contacts import net, phones
+from meadowlark.curate.identifiers.cues import Cues
 from meadowlark.curate.identifiers.dates import ages, dates, vignette
 from meadowlark.curate.identifiers.labels import labelled, social_security
 from meadowlark.curate.identifiers.medicine import PROTECTED
@@ -21,7 +22,7 @@ from meadowlark.curate.identifiers.span import KINDS, Span
 
 __all__ = ["EPONYMS", "KINDS", "Span", "find", "without_overlap"]
 
-Finder = Callable[[str], Iterator[Span]]
+Finder = Callable[[Cues], Iterator[Span]]
 FINDERS: tuple[Finder, ...] = (
     net,
     social_security,
@@ -36,7 +37,15 @@ FINDERS: tuple[Finder, ...] = (
 
 def find(text: str, kinds: frozenset[str] = frozenset(KINDS)) -> list[Span]:
     """The identifiers of a text, in order, none overlapping another."""
-    found = [span for finder in FINDERS for span in finder(text) if span.kind in kinds]
+    return search(Cues(text), kinds)
+
+
+def search(cues: Cues, kinds: frozenset[str] = frozenset(KINDS)) -> list[Span]:
+    """The identifiers of a text whose cues are known."""
+    if not cues.bits:
+        return []
+    text = cues.text
+    found = [span for finder in FINDERS for span in finder(cues) if span.kind in kinds]
     if not found:
         return []
     if "PLACE" in kinds:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from meadowlark.curate.identifiers.cues import Cue, Cues
 from meadowlark.curate.identifiers.medicine import NOT_UNIT
 from meadowlark.curate.identifiers.span import Span
 
@@ -30,20 +31,23 @@ _IPV6 = re.compile(
 )
 
 
-def net(text: str) -> Iterator[Span]:
-    if "@" in text:
-        for match in _EMAIL.finditer(text):
-            yield Span(*match.span(), "EMAIL", "the form of an e-mail address")
-    if "." in text:
-        for match in _URL.finditer(text):
-            yield Span(*match.span(), "URL", "the form of a web address")
-        for match in _QUAD.finditer(text):
-            large = sum(int(part) >= 100 for part in match[0].split("."))
-            if large or _IP_CONTEXT.search(text[max(0, match.start() - 40) : match.start()]):
-                yield Span(*match.span(), "IP", "four numbers below 256")
-    if "::" in text or text.count(":") > 6:
-        for match in _IPV6.finditer(text):
-            yield Span(*match.span(), "IP", "the form of an IPv6 address")
+_NET = Cue.EMAIL | Cue.WEB | Cue.QUAD_DIGITS | Cue.IPV6
+
+
+def net(cues: Cues) -> Iterator[Span]:
+    if not cues.bits & _NET:
+        return
+    text = cues.text
+    for match in cues.whole(_EMAIL, Cue.EMAIL):
+        yield Span(*match.span(), "EMAIL", "the form of an e-mail address")
+    for match in cues.whole(_URL, Cue.WEB):
+        yield Span(*match.span(), "URL", "the form of a web address")
+    for match in cues.matches(_QUAD, Cue.QUAD_DIGITS):
+        large = sum(int(part) >= 100 for part in match[0].split("."))
+        if large or _IP_CONTEXT.search(text[max(0, match.start() - 40) : match.start()]):
+            yield Span(*match.span(), "IP", "four numbers below 256")
+    for match in cues.whole(_IPV6, Cue.IPV6):
+        yield Span(*match.span(), "IP", "the form of an IPv6 address")
 
 
 _PHONE = re.compile(
@@ -79,18 +83,19 @@ _FAX_LABEL = re.compile(
 _FOUR_DIGITS = re.compile(r"\d{2}[ -]?\d{2}")
 
 
-def phones(text: str) -> Iterator[Span]:
-    if not _FOUR_DIGITS.search(text):
+def phones(cues: Cues) -> Iterator[Span]:
+    text = cues.text
+    if not cues.bits & (Cue.PHONE_DIGITS | Cue.FAX) or not _FOUR_DIGITS.search(text):
         return
-    for match in _PHONE.finditer(text):
+    for match in cues.matches(_PHONE, Cue.PHONE_DIGITS):
         kind = (
             "FAX"
             if _FAX_BEFORE.search(text[max(0, match.start() - 60) : match.start()])
             else "PHONE"
         )
         yield Span(*match.span(), kind, "the form of a telephone number")
-    for match in _FAX_LABEL.finditer(text):
+    for match in cues.matches(_FAX_LABEL, Cue.FAX):
         yield Span(*match.span(1), "FAX", "digits after the label")
-    for match in _PHONE_AFTER_LABEL.finditer(text):
+    for match in cues.matches(_PHONE_AFTER_LABEL, Cue.PHONE_DIGITS):
         if _PHONE_LABEL.search(text, max(0, match.start() - 40), match.start()):
             yield Span(*match.span(), "PHONE", "digits after the label")

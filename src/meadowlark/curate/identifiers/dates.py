@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from meadowlark.curate.identifiers.cues import Cue, Cues
 from meadowlark.curate.identifiers.labels import short
 from meadowlark.curate.identifiers.medicine import NOT_UNIT
 from meadowlark.curate.identifiers.span import Span
@@ -56,9 +57,6 @@ _DATE_FORMS: list[tuple[str, str]] = [
     ),
 ]
 _DATES = [(re.compile(pattern), reason) for pattern, reason in _DATE_FORMS]
-_MONTH_HINTS = tuple(
-    name for month in _FULL_MONTHS.split("|") for name in (month[:3], month[:3].upper())
-)
 _NUMERIC = frozenset(
     reason for _, reason in _DATE_FORMS if "year" in reason and "month" in reason
 ) - {
@@ -66,7 +64,8 @@ _NUMERIC = frozenset(
     "day-month-year",
     "month-day-year",
 }
-_NUMBER_OF_DATE = re.compile(r"\d[/.-]\d|\d{8}")
+_DAY_BEFORE = re.compile(r"\d(?:st|nd|rd|th)?(?:[-/]|\s(?:day\s)?(?:of\s)?)$")
+_OUT = frozenset(range(-6, 0))  # before the text
 _EVENT = (
     r"(?:\b(?:[Oo]n|[Ss]ince|[Ff]rom|[Dd]ated?|DATE|DOB|D\.O\.B\.?|[Bb]orn|[Aa]dmit(?:ted)?|"
     r"[Aa]dmission|"
@@ -113,22 +112,39 @@ _AGES = [
         rf"(?<=[a-z],\s)({_OLD})(?=,\s(?:was|is|has|had|a|an|who|of|from|lives|presented|died)\b)"
     ),
 ]
-_OVER_89 = re.compile(r"9\d|1[012]\d|inety|undred")
 _VIGNETTE = re.compile(r"(?:^|[.!?:\n]\s*|[\"“(]\s*)An?\s(?:[a-z-]+(?:,?\s[a-z-]+){0,3}\s)?$")
 
 
-def dates(text: str) -> Iterator[Span]:
+_ANY_DATE = Cue.MONTH | Cue.WEEKDAY | Cue.HOLIDAY | Cue.DATE_DIGITS | Cue.SHORT_DATE_DIGITS
+_OLD_AGE = Cue.OLD_AGE_DIGITS | Cue.OLD_AGE_WORD
+
+
+def dates(cues: Cues) -> Iterator[Span]:
+    if not cues.bits & _ANY_DATE:
+        return
+    text = cues.text
     full = False
-    has_month = any(month in text for month in _MONTH_HINTS)
-    has_number = _NUMBER_OF_DATE.search(text)
+    months = cues.at(Cue.MONTH)
     for pattern, reason in _DATES:
-        if not (has_number if reason in _NUMERIC else has_month or reason == "a holiday"):
+        if reason == "a holiday":
+            matches = cues.matches(pattern, Cue.HOLIDAY)
+        elif reason in _NUMERIC:
+            matches = cues.matches(pattern, Cue.DATE_DIGITS)
+        elif reason == "month and day":
+            matches = cues.matches(pattern, Cue.MONTH | Cue.WEEKDAY)
+        elif reason == "month-day-year":
+            matches = cues.matches(pattern, Cue.MONTH)
+        elif reason == "month and year":
+            matches = cues.matches_at(pattern, {p - n for p in months for n in (0, 4, 5, 6)} - _OUT)
+        elif any(_DAY_BEFORE.search(text, max(0, p - 14), p) for p in months) or not months:
+            matches = cues.whole(pattern, Cue.MONTH)
+        else:
             continue
-        for match in pattern.finditer(text):
+        for match in matches:
             full = True
             yield Span(*match.span(), "DATE", reason)
-    for pattern in _SHORT_DATES if has_number else ():
-        for match in pattern.finditer(text):
+    for pattern in _SHORT_DATES:
+        for match in cues.matches(pattern, Cue.SHORT_DATE_DIGITS):
             before = _BEFORE_DATE.search(text, max(0, match.start() - 30), match.start())
             if before:
                 full = True
@@ -140,11 +156,11 @@ def dates(text: str) -> Iterator[Span]:
             yield Span(*match.span(1), "DATE", "month/day in a list with a date")
 
 
-def ages(text: str) -> Iterator[Span]:
-    if not _OVER_89.search(text):
+def ages(cues: Cues) -> Iterator[Span]:
+    if not cues.bits & _OLD_AGE:
         return
     for pattern in _AGES:
-        for match in pattern.finditer(text):
+        for match in cues.whole(pattern, _OLD_AGE):
             yield Span(*match.span(1 if pattern.groups else 0), "AGE", "an age over 89")
 
 

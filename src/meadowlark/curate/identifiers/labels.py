@@ -6,10 +6,13 @@ numbers.
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from meadowlark.curate.identifiers.cues import Cue, Cues
 from meadowlark.curate.identifiers.medicine import UNIT
 from meadowlark.curate.identifiers.span import Span
 
@@ -22,27 +25,25 @@ _WORD = r"[A-Za-z0-9][A-Za-z0-9/.*_-]*"
 
 
 class _Label(NamedTuple):
-    """A label before a value: ``hints`` are parts of it in lower case, one of which a text must
-    hold; the value needs so many ``digits``, and, unless ``sure``, a "no.", "#" or ":" to count
-    with fewer."""
+    """A label before a value: it begins at its ``cue``; the value needs so many ``digits``, and,
+    unless ``sure``, a "no.", "#" or ":" to count with fewer."""
 
     kind: str
-    hints: tuple[str, ...]
+    cue: int
     pattern: re.Pattern[str]
     digits: int
     sure: bool
 
 
-def _label(kind: str, hints: str, names: str, digits: int, sure: bool) -> _Label:
+def _label(kind: str, cue: int, names: str, digits: int, sure: bool) -> _Label:
     pattern = re.compile(rf"(?<![A-Za-z])(?:{names})(?P<link>{_LINK})(?={_WORD}|\()")
-    return _Label(kind, tuple(hints.split("|")), pattern, digits, sure)
+    return _Label(kind, cue, pattern, digits, sure)
 
 
 _LABELS = [
     _label(
         "MRN",
-        "mrn|m.r.n|med rec|med. rec|medical rec|ur no|hospital n|hospital i|hosp. n|hosp n|unit n|"
-        "patient i|patient n|patient #|pt id|pt #|pt. id",
+        Cue.MRN,
         r"MRN|mrn|M\.R\.N\.|[Mm]ed(?:ical)?\.?\s?[Rr]ec(?:ord)?s?\.?|MEDICAL\sRECORD|UR\sNo\.?|"
         r"[Hh]ospital(?=\s(?:[Nn]o|[Nn]um|ID))|[Hh]osp\.?(?=\s[Nn]o)|[Uu]nit(?=\s(?:[Nn]o\b|"
         r"[Nn]umber))|"
@@ -50,14 +51,10 @@ _LABELS = [
         3,
         True,
     ),
-    _label(
-        "MRN", "chart|record|emr|ehr|urn|hn|chi", r"[Cc]hart|[Rr]ecord|EMR|EHR|URN|HN|CHI", 4, False
-    ),
+    _label("MRN", Cue.CHART, r"[Cc]hart|[Rr]ecord|EMR|EHR|URN|HN|CHI", 4, False),
     _label(
         "HEALTH_PLAN",
-        "member|subscriber|beneficiary|insured|sponsor|mbi|hicn|medica|policy|insurance|"
-        "health plan|health card|prior auth|aetna|cigna|humana|anthem|kaiser|tricare|bcbs|uhc|"
-        "unitedh",
+        Cue.HEALTH_PLAN,
         r"[Mm]ember(?=\s?(?:ID|[Nn]o\b|[Nn]umber|\#))|[Ss]ubscriber(?=\s?(?:ID|[Nn]o\b|[Nn]umber|"
         r"\#))|"
         r"[Bb]eneficiary(?=\s?(?:ID|[Nn]o\b|[Nn]umber|\#))|[Ii]nsured(?=['’]s\s)|"
@@ -73,10 +70,10 @@ _LABELS = [
         4,
         True,
     ),
-    _label("HEALTH_PLAN", "group|grp|plan|policy", r"[Gg]roup|GRP|[Pp]lan|[Pp]olicy", 5, False),
+    _label("HEALTH_PLAN", Cue.GROUP, r"[Gg]roup|GRP|[Pp]lan|[Pp]olicy", 5, False),
     _label(
         "ACCOUNT",
-        "acct|account|iban|invoice|fin:|fin #|har|card|visa|amex|express",
+        Cue.ACCOUNT,
         r"(?:[Bb]ank\s|[Bb]illing\s|[Cc]hecking\s|[Gg]uarantor\s|[Pp]atient\s|"
         r"[Ss]avings\s)(?:[Aa]ccount|[Aa]cct\.?)|"
         r"[Aa]cct\.?|[Aa]ccount(?=\s?(?:[Nn]o\b|[Nn]umber|\#|:))|IBAN|[Ii]nvoice|FIN(?=:|\s\#)|HAR|"
@@ -86,7 +83,7 @@ _LABELS = [
     ),
     _label(
         "LICENCE",
-        "dea|npi|licen|lic|dl|gmc|clia|nmc|certificate|permit|rn ",
+        Cue.LICENCE,
         r"DEA|NPI|(?:[Dd]river['’]?s?['’]?\s|[Mm]edical\s|[Nn]ursing\s|[Ss]tate\s|[Pp]harmacy\s|"
         r"[Pp]ilot\s)*"
         r"[Ll]icen[cs]e(?!\splate)|(?:[Ss]tate\s)?[Ll]ic\.?|DL|CDL|GMC|CLIA|NMC|"
@@ -96,7 +93,7 @@ _LABELS = [
     ),
     _label(
         "VEHICLE",
-        "vin|vehicle|plate|reg|tag",
+        Cue.VEHICLE,
         r"VIN|[Vv]ehicle\s[Ii]dentification|[Ll]icen[cs]e\s[Pp]lates?|[Nn]umber\s[Pp]lates?|"
         r"[Pp]lates?|"
         r"(?:[Cc]ar\s|[Vv]ehicle\s)?(?:[Rr]egistration|[Rr]eg\.?)|[Tt]ag",
@@ -105,7 +102,7 @@ _LABELS = [
     ),
     _label(
         "DEVICE",
-        "serial|s/n|sn|lot|udi|asset|implant|device|monitor|pump",
+        Cue.DEVICE,
         r"[Ss]erial|S/N|s/n|SN(?=\s?[:\#\d])|[Ll]ot|UDI|[Aa]sset\s[Tt]ag|[Ii]mplant(?=\s(?:ID|"
         r"[Nn]o\b|[Nn]umber))|"
         r"[Dd]evice(?=\s(?:ID|[Nn]o\b|[Nn]umber|[Ii]dentifier|\#))|[Mm]onitor(?=\s(?:ID|[Nn]o\b|"
@@ -116,7 +113,7 @@ _LABELS = [
     ),
     _label(
         "BIOMETRIC",
-        "fingerprint|voiceprint|retinal|iris|palm v|face t|dna p",
+        Cue.BIOMETRIC,
         r"[Ff]ingerprint(?:\s[Tt]emplate)?|[Vv]oiceprint|[Rr]etinal\s[Ss]can|"
         r"[Ii]ris\s[Ss]can(?:\s[Rr]ecord)?|"
         r"[Pp]alm\s[Vv]ein|[Ff]ace(?:\s[Tt]emplate)(?=\sID)|DNA\s[Pp]rofile",
@@ -125,9 +122,7 @@ _LABELS = [
     ),
     _label(
         "OTHER_ID",
-        "accession|encounter|csn|nhs|passport|subject|rx|prescription|specimen|order|donor|inmate|"
-        "military|student|national|employee|voter|claim|reference|case|job|badge|service n|visit|"
-        "ticket|tracking",
+        Cue.OTHER_ID,
         r"[Aa]ccession|[Ee]ncounter|CSN|NHS|[Pp]assport|[Ss]ubject|Rx|[Pp]rescription|[Ss]pecimen|"
         r"[Oo]rder|"
         r"[Dd]onor|[Ii]nmate|(?:[Mm]ilitary|[Ss]tudent|[Nn]ational|[Ee]mployee|"
@@ -149,17 +144,22 @@ _SSN_LABEL = re.compile(
     r"(?:/SSN)?\s?(?:[Nn]umber|[Nn]o\b\.?)?\s?(?:is|"
     r"was)?\s?[:=\#]*\s?(\d{3}[- .]?\d{2}[- .]?\d{4})\b"
 )
+_SSN_NAMED = re.compile(r"\b(?:SSN|[Ss]ocial [Ss]ecurity)")
+_SSN_ANY = re.compile(r"(?<![\d-])\d{3}[- ]\d{2}[- ]\d{4}(?![\d-])")
 _SSN_BARE = re.compile(r"(?<![\w.-])(?!000|666)[0-8]\d\d-(?!00)\d\d-(?!0000)\d{4}(?![\w-])")
 
 
-def labelled(text: str) -> Iterator[Span]:
-    if not _SOME_DIGITS.search(text):
+_ANY_LABEL = functools.reduce(operator.or_, (label.cue for label in _LABELS), Cue.LICENCE_WORD)
+
+
+def labelled(cues: Cues) -> Iterator[Span]:
+    text = cues.text
+    if not cues.bits & _ANY_LABEL or not _SOME_DIGITS.search(text):
         return
-    lower = text.lower()
-    for kind, hints, pattern, digits, sure in _LABELS:
-        if not any(hint in lower for hint in hints):
-            continue
-        for match in pattern.finditer(text):
+    for kind, cue, pattern, digits, sure in _LABELS:
+        # Before "licence" and "certificate" other words may belong to the label.
+        apart = cue == Cue.LICENCE and cues.bits & Cue.LICENCE_WORD
+        for match in pattern.finditer(text) if apart else cues.matches(pattern, cue):
             link = match["link"]
             linked = bool(re.search(r"[:=#]|[Nn]o\b|[Nn]umber|[Ii]dentifier|I[Dd]\b|\bid\b", link))
             position: int | None = match.end()
@@ -207,11 +207,14 @@ def short(label: str) -> str:
     return label.strip(" :=#").lower()[:30]
 
 
-def social_security(text: str) -> Iterator[Span]:
-    for match in _SSN_LABEL.finditer(text):
+def social_security(cues: Cues) -> Iterator[Span]:
+    if not cues.bits & (Cue.SSN | Cue.SSN_DIGITS):
+        return
+    text = cues.text
+    for match in cues.matches(_SSN_LABEL, Cue.SSN):
         yield Span(*match.span(1), "SSN", "nine digits after the label")
-    for match in _SSN_BARE.finditer(text):
+    for match in cues.matches(_SSN_BARE, Cue.SSN_DIGITS):
         yield Span(*match.span(), "SSN", "the form 123-45-6789")
-    if re.search(r"SSN|[Ss]ocial [Ss]ecurity", text):
-        for match in re.finditer(r"(?<![\d-])\d{3}[- ]\d{2}[- ]\d{4}(?![\d-])", text):
+    if cues.bits & Cue.SSN and _SSN_NAMED.search(text):
+        for match in _SSN_ANY.finditer(text):
             yield Span(*match.span(), "SSN", "the form of one, in a text that names them")

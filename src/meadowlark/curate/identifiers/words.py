@@ -17,3 +17,24 @@ COMMON = frozenset(
     Hey Great Right Hello Goodbye Bye Could Would Should Might Must Use Using Take Taking Give
     Increased Decreased Normal Abnormal Positive Negative""".split()
 )
+
+GIVEN = tuple(
+    """Aaron Adam Agnes Alan Albert Alexander Alexandra Alfred Alice Alicia Amanda Amber Amy Andrea
+    Andrew Angela Ann Anna Anne Annie Anthony Antonio Arthur Ashley Barbara Beatrice
+    Benjamin Bernard Betty Beverly Bradley Brandon Brenda Brian Bruce Carl Carlos Carol
+    Caroline Carolyn Catherine Charles Charlotte Cheryl Christina Christine Christopher
+    Cynthia Daniel David Deborah Debra Denise Dennis Diana Diane Donald Donna Dorothy
+    Douglas Edith Edward Edwin Eleanor Elizabeth Ellen Emily Emma Eric Ernest Ethel Eugene
+    Eva Evelyn Frances Francis Frederick Gary George Gerald Gladys Gloria Gregory Hannah
+    Harold Harriet Harry Heather Helen Henry Herbert Howard Irene Isabel Jacob Jacqueline
+    James Jane Janet Janice Jason Jean Jeffrey Jennifer Jeremy Jessica Joan John Jonathan
+    Jose Joseph Joshua Joyce Juan Judith Judy Julia Julie Justin Karen Katherine Kathleen
+    Kathryn Keith Kelly Kenneth Kevin Kimberly Larry Laura Lauren Lawrence Leonard Linda
+    Lisa Louis Louise Lucy Margaret Maria Marie Marilyn Martha Martin Mary Matthew Megan
+    Melissa Michael Michelle Mildred Nancy Nathan Nicholas Nicole Nora Olivia Oscar Pamela
+    Patricia Patrick Paul Peter Philip Rachel Ralph Raymond Rebecca Richard Robert Roger
+    Ronald Rosemary Roy Russell Ruth Ryan Samantha Samuel Sandra Sarah Scott Sean Sharon
+    Shirley Sophia Stephanie Stephen Steven Susan Teresa Theodore Theresa Thomas Timothy
+    Tyler Victor Victoria Vincent Virginia Walter Wayne William Zachary""".split()
+)
+"""Given names that are no other word in English and no eponym alone."""
