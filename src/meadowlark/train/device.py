@@ -19,13 +19,21 @@ from meadowlark.train.options import TrainOptions
 
 def autocast_dtype(options: TrainOptions) -> torch.dtype | None:
     """The 16-bit type that the arithmetic runs in, or None for the weights' own."""
+    gpu = torch.cuda.is_available()
+    return arithmetic(options, gpu=gpu, bfloat16=gpu and torch.cuda.is_bf16_supported())
+
+
+def arithmetic(
+    options: TrainOptions, *, gpu: bool, bfloat16: bool = True
+) -> torch.dtype | None:
+    """As :func:`autocast_dtype`, for a device that need not be here."""
     precision = options.run.precision
     if precision == "auto":
         precision = "float32"
-        if torch.cuda.is_available():
-            half = options.model.dtype == "float16" or not torch.cuda.is_bf16_supported()
+        if gpu:
+            half = options.model.dtype == "float16" or not bfloat16
             precision = "float16" if half else "bfloat16"
-    if precision == "float16" and not torch.cuda.is_available():
+    if precision == "float16" and not gpu:
         raise UserError("run.precision 'float16' needs a GPU; use float32 or bfloat16 on a CPU")
     return None if precision == "float32" else getattr(torch, precision)
 

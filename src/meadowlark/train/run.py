@@ -12,7 +12,6 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import shutil
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,16 @@ import pyarrow as pa
 import torch
 from transformers.utils import logging as transformers_logging
 
-from meadowlark.dataset import FILE_OF, Run, code_version, open_run, read_batches
+from meadowlark.dataset import FILE_OF, Run, code_version, open_run
 from meadowlark.errors import UserError
 from meadowlark.progress import console
-from meadowlark.records import Record, from_table
+from meadowlark.records import Record
 from meadowlark.templates import TEMPLATES, load_template
-from meadowlark.train import encoded, log, parallel
+from meadowlark.train import log, parallel
 from meadowlark.train.bigram import bigram_baseline
+from meadowlark.train.data import encode_data, new_tokenizer
 from meadowlark.train.device import autocast_dtype, refuse_what_cannot_run
-from meadowlark.train.encoded import Encoded, Settings
+from meadowlark.train.encoded import Encoded
 from meadowlark.train.kernels import compile_layers
 from meadowlark.train.marked import marked
 from meadowlark.train.model import (
@@ -41,20 +41,14 @@ from meadowlark.train.model import (
     prepare,
     save_checkpoint,
 )
-from meadowlark.train.options import DataOptions, TrainOptions, to_toml
+from meadowlark.train.options import TrainOptions, to_toml
 from meadowlark.train.pack import plan_steps
 from meadowlark.train.samples import SAMPLES, Sampler
 from meadowlark.train.shards import shard
-from meadowlark.train.tokenizer import (
-    add_tokens,
-    learn_tokenizer,
-    learning_texts,
-    load_tokenizer,
-)
+from meadowlark.train.tokenizer import add_tokens, load_tokenizer
 from meadowlark.train.trainer import CHECKPOINTS, PackedTrainer
 
 INITIAL = "initial"
-VALIDATION = "validation.parquet"
 BIGRAM_TOKENS = 20_000_000
 """A bigram model of more tokens than this is counted on every n-th row."""
 PACKAGES = (
@@ -210,14 +204,6 @@ def _inputs(options: TrainOptions) -> dict[str, Path]:
     return found
 
 
-def validation_path(data: DataOptions) -> Path | None:
-    """The file of held-out rows: the one named, or the one beside the training rows."""
-    if data.validation is not None:
-        return data.validation
-    beside = data.path / VALIDATION
-    return beside if data.path.is_dir() and beside.exists() else None
-
-
 def _model(options: TrainOptions, limit: int | None, out: Path) -> tuple[Any, Any]:
     """The model and its tokenizer, before the first step."""
     scratch, template = options.model.from_scratch, options.data.template
@@ -235,46 +221,6 @@ def _model(options: TrainOptions, limit: int | None, out: Path) -> tuple[Any, An
         beside.rename(folder)
     parallel.barrier()
     return load_model(folder, options.model.dtype), load_tokenizer(folder, None)
-
-
-def new_tokenizer(options: TrainOptions, limit: int | None) -> Any:
-    """The tokenizer of a model from scratch, learned from the training rows."""
-    scratch, named = options.model.from_scratch, options.data.template
-    assert scratch is not None
-    assert named is not None
-    template = load_template(named)
-    texts = learning_texts(_records(options.data.path, limit), template)
-    tokenizer = learn_tokenizer(texts, scratch.vocabulary, scratch.context)
-    tokenizer.chat_template = template.chat_template()
-    return tokenizer
-
-
-def _records(path: Path, limit: int | None) -> Iterator[Record]:
-    for table, _ in read_batches(path, Record, encoded.BATCH, limit):
-        yield from from_table(table, Record)
-
-
-def encode_data(
-    options: TrainOptions, tokenizer: Any, limit: int | None = None
-) -> tuple[Encoded, Encoded | None]:
-    """Training and validation rows, encoded. Validation is always on the last responses alone,
-    whatever the loss is on, so that runs compare."""
-    data, workers = options.data, options.data.workers
-    settings = Settings(data.max_length, data.too_long, data.loss_on)
-    held_out = None
-    with parallel.local_main_first():
-        examples = encoded.encode(data.path, tokenizer, settings, limit=limit, workers=workers)
-        path = validation_path(data)
-        if path is not None:
-            held_out = encoded.encode(
-                path,
-                tokenizer,
-                Settings(data.max_length, data.too_long),
-                limit=limit,
-                workers=workers,
-                label="encode validation",
-            )
-    return examples, held_out
 
 
 def _account(run: Run, options: TrainOptions, examples: Encoded, held_out: Encoded | None) -> None:
