@@ -45,6 +45,10 @@ def test_the_gpu_benchmark_runs_in_small_on_any_device(tmp_path: Path) -> None:
     assert full[0]["options"]["model"]["quantise"] == "nf4"
     assert full[0]["timed_steps"] == 2
     assert full[0]["tokens_per_s"] > full[0]["supervised_tokens_per_s"] > 0 < full[0]["mfu"]
+    plan = full[0]["predicted"]
+    assert plan["memory_bytes"]["weights"] < plan["peak_bytes"] < plan["needed_bytes"] + 1
+    assert plan["over_measured"]["flops_per_token"] == pytest.approx(1, abs=0.05)
+    assert plan["tokens_per_s"] > 0
     assert found["aims"] == "not judged on a small model"
     assert found["ran"] is False
 
@@ -158,7 +162,7 @@ def test_aims_are_judged_by_the_best_row_in_full_and_open_where_nothing_ran() ->
         row("lora-bf16", 10, 90e9, tried=True),
         row("lora-bf16", 50, 40e9),
         row("lora-bf16", 80, 18e9),
-        row("lora-nf4", 60, 7e9),
+        row("lora-nf4", 60, 7e9, predicted={"over_measured": {"peak_bytes": 0.87}}),
     ]
     found = {line["aim"]: (line["measured"], line["passed"]) for line in aims(rows)}
     assert found["LoRA bf16, seconds an epoch"] == (50, True)
@@ -167,3 +171,4 @@ def test_aims_are_judged_by_the_best_row_in_full_and_open_where_nothing_ran() ->
     assert found["lora-nf4, times LoRA bf16's epoch"] == (1.2, False)
     assert found["lora-nf4, GB at most held"] == (7.0, False)
     assert found["lora-int8, times LoRA bf16's epoch"] == (None, None)
+    assert found["plan, largest error of memory"] == (0.13, False)

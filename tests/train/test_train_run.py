@@ -77,7 +77,7 @@ def test_the_log_tells_each_step_once_with_its_numbers(base: Path) -> None:
     evaluations = [line["step"] for line in lines if "eval_loss" in line]
     assert evaluations == [0, 15]
     keys = {"step", "epoch", "loss", "learning_rate", "grad_norm", "tokens", "tokens_per_s"}
-    keys |= {"memory_bytes"}
+    keys |= {"memory_bytes", "mfu"}
     assert all(line.keys() == keys for line in steps)
     assert steps[-1]["tokens"] == read_manifest(base).results["tokens_seen"]
 

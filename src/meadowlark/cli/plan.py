@@ -98,11 +98,9 @@ def _show(made: Plan) -> None:
     _line("method", made.method)
     learned = made.supervised_tokens / made.tokens
     _line("rows", f"{made.rows:,}, {made.tokens:,} tokens, {learned:.1%} learned; {made.lengths}")
-    _line(
-        "steps",
-        f"{made.steps:,} in {made.epochs:,} epoch{'s' * (made.epochs != 1)}; {made.passes_per_step:.1f} "
-        f"passes of up to {made.tokens_per_forward:,} tokens a step, {made.packing:.0%} full",
-    )
+    epochs = f"{made.epochs:,} epoch{'s' * (made.epochs != 1)}"
+    passes = f"{made.passes_per_step:.1f} passes of up to {made.tokens_per_forward:,} tokens"
+    _line("steps", f"{made.steps:,} in {epochs}; {passes} a step, {made.packing:.0%} full")
     _line("device", f"{_devices(made)} with {_gb(memory.available)}: {made.device_source}")
     stdout.print()
     for key, label in PARTS.items():

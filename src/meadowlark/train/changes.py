@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from meadowlark.train.forecast import STARTING, Case, Forecaster, Memory, Speed
 from meadowlark.train.attention import PROVED
 from meadowlark.train.dry_run import recomputing
+from meadowlark.train.forecast import STARTING, Case, Forecaster, Memory, Speed
 from meadowlark.train.options import LoraOptions, TrainOptions
 
 ROUNDED = "weights are rounded to bfloat16 at each step"
@@ -56,7 +56,9 @@ def find_changes(forecaster: Forecaster, case: Case) -> list[Change]:
     found = [_change(forecaster, case, way, "") for way in _ways(forecaster, case, both=True)]
     for method in _methods(forecaster, case):
         options = with_settings(case.options, method.settings)
-        ways = _ways(forecaster, replace(case, options=options, processes=method.processes), both=False)
+        ways = _ways(
+            forecaster, replace(case, options=options, processes=method.processes), both=False
+        )
         found += [_change(forecaster, case, way, method.note) for way in ways]
     return sorted(found, key=lambda change: (change.processes, change.speed.training_s))[:SHOWN]
 

@@ -23,9 +23,7 @@ def autocast_dtype(options: TrainOptions) -> torch.dtype | None:
     return arithmetic(options, gpu=gpu, bfloat16=gpu and torch.cuda.is_bf16_supported())
 
 
-def arithmetic(
-    options: TrainOptions, *, gpu: bool, bfloat16: bool = True
-) -> torch.dtype | None:
+def arithmetic(options: TrainOptions, *, gpu: bool, bfloat16: bool = True) -> torch.dtype | None:
     """As :func:`autocast_dtype`, for a device that need not be here."""
     precision = options.run.precision
     if precision == "auto":

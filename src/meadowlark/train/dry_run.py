@@ -21,6 +21,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PretrainedConfig
 
+from meadowlark.train.gpu_rules import HIDDEN, as_on_a_gpu
 from meadowlark.train.ledger import (
     ACTIVATIONS,
     GRADIENTS,
@@ -33,7 +34,6 @@ from meadowlark.train.ledger import (
     Ledger,
     Stretch,
 )
-from meadowlark.train.gpu_rules import HIDDEN, as_on_a_gpu
 from meadowlark.train.loss import summed_loss
 from meadowlark.train.model import decoder_layers
 from meadowlark.train.options import TrainOptions
@@ -176,15 +176,13 @@ def dry_run(
         _with_layers(config, chosen), options, fake, gpu=gpu, recompute=any(recompute)
     )
     model.train()
-    ledger = Ledger(
-        block=BLOCK if gpu else 1, hidden=HIDDEN if gpu else None, lengths=load.lengths
-    )
+    ledger = Ledger(block=BLOCK if gpu else 1, hidden=HIDDEN if gpu else None, lengths=load.lengths)
     with fake, as_on_a_gpu(model, liger=liger) if gpu else contextlib.nullcontext():
         batch = _batch(load)
         watch = Watch(ledger, model, compute_dtype(options, gpu=gpu))
         assert len(watch.layers) == len(kinds), "other layers than the configuration says"
         for layer, kind in zip(watch.layers, kinds, strict=True):
-            layer.gradient_checkpointing = kind.recompute  # type: ignore[assignment]
+            layer.gradient_checkpointing = kind.recompute
         with ledger:
             for _ in range(2):
                 watch.one_pass(batch)
@@ -205,12 +203,15 @@ def depth(config: PretrainedConfig) -> int:
     return int(config.get_text_config().num_hidden_layers)
 
 
+Where = Literal["first", "between", "last"]
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What makes a layer differ from others: being an outer one, whether it recomputes, and the
     configuration's lists of layers."""
 
-    where: Literal["first", "between", "last"]
+    where: Where
     recompute: bool
     lists: tuple[str, ...]
 
@@ -220,7 +221,9 @@ def _kinds(config: PretrainedConfig, recompute: Sequence[bool]) -> list[Kind]:
     lists = list(_per_layer(config).values())
     kinds = []
     for layer, again in enumerate(recompute):
-        where = "first" if layer == 0 else "last" if layer == len(recompute) - 1 else "between"
+        where: Where = "between"
+        if layer in (0, len(recompute) - 1):
+            where = "first" if layer == 0 else "last"
         kinds.append(Kind(where, again, tuple(repr(values[layer]) for values in lists)))
     return kinds
 
@@ -393,6 +396,7 @@ def _sorted(stretches: Sequence[Stretch], layers: int) -> tuple[OnePass, OnePass
         backward = tuple(reversed(inside[layers + 3 :]))
         assert [s.name for s in backward] == [f"backward {n}" for n in range(layers)]
         forward = tuple(inside[1 : layers + 1])
-        passes.append(OnePass(inside[0], forward, *inside[layers + 1 : layers + 3], backward))
+        head, back = inside[layers + 1 : layers + 3]
+        passes.append(OnePass(inside[0], forward, head, back, backward))
     (step,) = [s for s in stretches if s.name == "step"]
     return passes[0], passes[1], step

@@ -46,7 +46,7 @@ def as_on_a_gpu(model: Any, *, liger: bool) -> Iterator[None]:
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(attention, "_varlen_runs", would_run))
-        stack.enter_context(mock.patch.object(attention, "_ampere", lambda _: True))
+        stack.enter_context(mock.patch.object(attention, "_ampere", return_value=True))
         if liger:
             use_liger_stand_ins(model)
             for name in _modules_with_rotation(model):

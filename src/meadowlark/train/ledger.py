@@ -21,9 +21,9 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 PARTS = ("weights", "gradients", "optimiser", "copies", "activations", "logits", "temporary")
-"""``copies`` are 16-bit copies of float32 weights, kept until their layer's backward; ``logits`` all
-that is made between the last layer and the loss; ``temporary`` what goes within its stretch, and
-what backward makes besides gradients of weights."""
+"""``copies`` are 16-bit copies of float32 weights, kept until their layer's backward; ``logits`` is
+all that is made between the last layer and the loss; ``temporary`` what goes within its stretch,
+and what backward makes besides gradients of weights."""
 
 WEIGHTS, GRADIENTS, OPTIMISER, COPIES, ACTIVATIONS, LOGITS, TEMPORARY = range(len(PARTS))
 DONE, NEEDED, MOVED, QUADRATIC = range(4)
@@ -66,7 +66,7 @@ class _Mark:
     operation: int
 
 
-class Ledger(TorchDispatchMode):
+class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Watches storages come and go while it is active; ``block`` is the allocator's granularity.
 
     ``hold`` says what part a tensor belongs to; what nobody claims is told by when it was made.
@@ -82,7 +82,7 @@ class Ledger(TorchDispatchMode):
         hidden: Mapping[str, Callable[[Any], int]] | None = None,
         lengths: Sequence[int] = (),
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.block, self.hidden, self.lengths = block, hidden or {}, lengths
         self._storages: list[_Storage] = []
         self._events: list[tuple[int, int]] = []  # (+1 or -1, index of the storage)
@@ -259,10 +259,10 @@ def _pairs(func: Any, args: Any, lengths: Sequence[int]) -> float:
     query = args[1] if ATTENTION[func._schema.name] else args[0]
     if query.dim() == 4:
         return _seen(query.shape[2], None) * query.shape[0]
-    place = [argument.name for argument in func._schema.arguments].index("window_size")
-    window = args[place] if len(args) > place else None
+    given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False))
+    window = given.get("window_size")
     before = window[0] if window and window[0] >= 0 else None
-    return sum(_seen(length, before) for length in lengths)
+    return float(sum(_seen(length, before) for length in lengths))
 
 
 def _seen(length: int, before: int | None) -> float:

@@ -1,8 +1,9 @@
 """The training log: one JSON line a logged step or evaluation, in ``train_log.jsonl``.
 
 A step's line has step, epoch, loss (nats a supervised token), learning_rate, grad_norm, tokens
-(seen so far), tokens_per_s and memory_bytes (the most so far); an evaluation's has step, epoch,
-eval_loss and bits_per_byte. A resumed run first drops the lines past its checkpoint, so that no
+(seen so far), tokens_per_s, memory_bytes (the most so far) and, where the device's matrix rate is
+known, mfu (the model's FLOPs over it); an evaluation's has step, epoch, eval_loss and
+bits_per_byte. A resumed run first drops the lines past its checkpoint, so that no
 step is told twice.
 """
 
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 NAME = "train_log.jsonl"
-MEASURED = frozenset({"tokens_per_s", "memory_bytes"})
+MEASURED = frozenset({"tokens_per_s", "memory_bytes", "mfu"})
 """What of a line differs between two runs of the same training."""
 
 

@@ -8,6 +8,7 @@ the same figures stand beside what was measured.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -37,10 +38,10 @@ class Rows(Protocol):
     """What :func:`predict` asks of data: tokens of each row, and how many of them are learned."""
 
     @property
-    def lengths(self) -> npt.NDArray[np.int64]: ...  # noqa: D102
+    def lengths(self) -> npt.NDArray[np.int64]: ...
 
     @property
-    def supervised(self) -> npt.NDArray[np.int64]: ...  # noqa: D102
+    def supervised(self) -> npt.NDArray[np.int64]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,8 @@ def predict(
     """
     if processes > 1 and options.model.quantise is not None and options.run.parallel == "fsdp":
         raise UserError("a quantised base cannot be sharded; set run.parallel = 'ddp'")
-    config = _with_added_tokens(config, options, vocabulary)
+    options = _as_held(options, config)
+    config = _as_trained(config, options, vocabulary)
     _refuse(config, options)
     learned, tokens = np.asarray(rows.supervised), np.asarray(rows.lengths)
     forecaster = Forecaster(config, tokens, learned, device)
@@ -222,14 +224,26 @@ def method(options: TrainOptions) -> str:
     return words + (", Liger's kernels" if options.run.kernels == "liger" else "")
 
 
-def _with_added_tokens(
+def _as_held(options: TrainOptions, config: PretrainedConfig) -> TrainOptions:
+    """The options with the quantisation that a base brings already."""
+    made = getattr(config, "quantization_config", None) or {}
+    made = made if isinstance(made, dict) else made.to_dict()
+    kinds = {"load_in_8bit": "int8", "load_in_4bit": "nf4"}
+    held = next((kind for key, kind in kinds.items() if made.get(key)), options.model.quantise)
+    model = options.model.model_copy(update={"quantise": held})
+    return options.model_copy(update={"model": model})
+
+
+def _as_trained(
     config: PretrainedConfig, options: TrainOptions, vocabulary: int
 ) -> PretrainedConfig:
-    """The configuration with its embeddings grown by the added tokens, as ``embed_tokens`` does."""
-    added = len(options.model.added_tokens)
+    """A configuration with embeddings for the added tokens, as ``embed_tokens`` makes them, and
+    without a word on how a base is quantised."""
+    config = copy.deepcopy(config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    added, text = len(options.model.added_tokens), config.get_text_config()
     if added:
-        config = type(config).from_dict(config.to_dict())
-        text = config.get_text_config()
         text.vocab_size = max(text.vocab_size, vocabulary or text.vocab_size + added)
     return config
 
@@ -252,28 +266,24 @@ def _notes(options: TrainOptions, device: Device, processes: int) -> list[str]:
 
 
 def beside(made: Plan, lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Plan and measurement of a finished run, for :data:`NAME` and the manifest.
+    """Plan and measurement of a finished run, for :data:`NAME`.
 
     ``lines`` are those of the training log. A rate is the median over logged steps, the first left
-    out where there are others, since it warms up.
+    out where there are others, since it warms up. Memory is what PyTorch's allocator gave out on a
+    GPU, the whole process on a CPU.
     """
     steps = [line for line in lines if "tokens_per_s" in line]
     rates = [line["tokens_per_s"] for line in (steps[1:] or steps)]
     measured: dict[str, Any] = {}
     if rates:
-        tokens_per_s = median(rates)
         measured = {
             "peak_memory_bytes": max(line["memory_bytes"] for line in steps),
-            "tokens_per_s": tokens_per_s,
-            "mfu": made.mfu(tokens_per_s),
+            "tokens_per_s": median(rates),
+            "mfu": made.mfu(median(rates)),
         }
-    return {"plan": made.as_json(), "predicted": predicted(made), "measured": measured}
-
-
-def predicted(made: Plan) -> dict[str, Any]:
-    """A plan's figures under the names of what is measured."""
-    return {
+    predicted = {
         "peak_memory_bytes": made.memory.peak,
         "tokens_per_s": made.speed.tokens_per_s,
         "mfu": made.speed.mfu,
     }
+    return {"predicted": predicted, "measured": measured, "plan": made.as_json()}

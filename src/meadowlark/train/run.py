@@ -2,7 +2,8 @@
 
 Into ``out`` go the model's files (or the adapter's), the tokenizer with the prompt template
 compiled into it, ``train_log.jsonl``, the resolved ``config.toml``, ``environment.json``,
-``samples.jsonl`` where samples were asked for, ``rejected.parquet`` and the manifest. A run that
+``plan.json`` (what was predicted beside what was measured), ``samples.jsonl`` where samples were
+asked for, ``rejected.parquet`` and the manifest. A run that
 was killed goes on from its last checkpoint and ends with the same weights. Several processes do the
 work of one: the main one writes.
 """
@@ -18,6 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 import torch
+from transformers import PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from meadowlark.dataset import FILE_OF, Run, code_version, open_run
@@ -25,10 +27,11 @@ from meadowlark.errors import UserError
 from meadowlark.progress import console
 from meadowlark.records import Record
 from meadowlark.templates import TEMPLATES, load_template
-from meadowlark.train import log, parallel
+from meadowlark.train import log, parallel, plan
 from meadowlark.train.bigram import bigram_baseline
 from meadowlark.train.data import encode_data, new_tokenizer
 from meadowlark.train.device import autocast_dtype, refuse_what_cannot_run
+from meadowlark.train.devices import find_device
 from meadowlark.train.encoded import Encoded
 from meadowlark.train.kernels import compile_layers
 from meadowlark.train.marked import marked
@@ -43,6 +46,7 @@ from meadowlark.train.model import (
 )
 from meadowlark.train.options import TrainOptions, to_toml
 from meadowlark.train.pack import plan_steps
+from meadowlark.train.plan import Plan
 from meadowlark.train.samples import SAMPLES, Sampler
 from meadowlark.train.shards import shard
 from meadowlark.train.tokenizer import add_tokens, load_tokenizer
@@ -118,6 +122,7 @@ def _train(run: Run, options: TrainOptions, limit: int | None) -> None:
         batch_tokens=options.optimiser.batch_tokens,
         max_steps=options.optimiser.max_steps,
     )
+    planned = _planned(run, options, model.config, examples, len(tokenizer)) if main else None
     model = prepare(model, options, tokenizer)
     baseline: dict[str, Any] = {}
     if held_out:
@@ -142,6 +147,7 @@ def _train(run: Run, options: TrainOptions, limit: int | None) -> None:
         held_out or (),
         baseline.get("bigram_bits_per_byte") if options.run.stop_below_bigram else None,
         sampler=sampler,
+        plan=planned,
     )
     trainer.fit()
     state, best = trainer.whole_state(), trainer.best_weights()
@@ -152,6 +158,10 @@ def _train(run: Run, options: TrainOptions, limit: int | None) -> None:
     run.wrote(log.NAME)
     if (out / SAMPLES).exists():
         run.wrote(SAMPLES)
+    compared: dict[str, Any] = {}
+    if planned is not None:
+        compared = plan.beside(planned, log.read_log(out / log.NAME))
+        run.write_json(plan.NAME, compared)
     kept = trainer.best_step() if best is not None else None
     results: dict[str, Any] = {
         "parameters": total,
@@ -162,6 +172,8 @@ def _train(run: Run, options: TrainOptions, limit: int | None) -> None:
         "tokens_seen": trainer.tokens_seen,
         **log.summary(out / log.NAME, kept),
         **baseline,
+        **compared.get("measured", {}),
+        **{f"planned_{name}": value for name, value in compared.get("predicted", {}).items()},
         **({"best_step": kept} if kept is not None else {}),
     }
     run.finish(
@@ -170,6 +182,34 @@ def _train(run: Run, options: TrainOptions, limit: int | None) -> None:
         processes=parallel.world_size(),
         threads=torch.get_num_threads(),
     )
+
+
+def _planned(
+    run: Run, options: TrainOptions, config: PretrainedConfig, examples: Encoded, vocabulary: int
+) -> Plan | None:
+    """The run's plan on the device here; None where no prediction can be made of the model."""
+    try:
+        made = plan.predict(
+            options,
+            config,
+            examples,
+            find_device(),
+            processes=parallel.world_size(),
+            vocabulary=vocabulary,
+            changes=False,
+        )
+    except Exception as error:  # a model that cannot be predicted may yet be trained
+        run.manifest.warnings.append(f"no plan, and so no MFU: {type(error).__name__}: {error}")
+        return None
+    if not made.fits:
+        need, have = made.memory.needed / 1e9, made.memory.available / 1e9
+        console.print(
+            f"meadowlark: the plan needs {need:.1f} GB of memory, {made.device} has {have:.1f}; "
+            "`meadowlark plan` says what would fit",
+            style="yellow",
+            markup=False,
+        )
+    return made
 
 
 def _environment() -> dict[str, Any]:

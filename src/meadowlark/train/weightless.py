@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -61,7 +62,7 @@ def weightless(
 
 
 def compute_dtype(options: TrainOptions, *, gpu: bool) -> torch.dtype | None:
-    """The arithmetic's type, any of 16 bits as bfloat16: the bytes are the same, and a CPU has it."""
+    """The arithmetic's type; any 16 bits are bfloat16, which takes as much and runs on a CPU."""
     return None if arithmetic(options, gpu=gpu) is None else torch.bfloat16
 
 
@@ -147,18 +148,16 @@ def _quantise(model: Any, kind: str, compute: torch.dtype) -> None:
 
 def _nf4(linear: nn.Linear, compute: torch.dtype) -> nn.Module:
     """4 bits a weight, a scale in 8 bits for each 64, a float32 one for each 256 of those."""
-    import bitsandbytes as bnb
-    from bitsandbytes.functional import QuantState
-
+    bnb: Any = importlib.import_module("bitsandbytes")
     shape, weights = (linear.out_features, linear.in_features), linear.weight.numel()
     blocks = -(-weights // 64)
-    scales = QuantState(
+    scales = bnb.functional.QuantState(
         absmax=torch.empty(-(-blocks // 256)),
         code=torch.empty(256),
         blocksize=256,
         dtype=torch.float32,
     )
-    state = QuantState(
+    state = bnb.functional.QuantState(
         absmax=torch.empty(blocks, dtype=torch.uint8),
         shape=torch.Size(shape),
         code=torch.empty(16),
@@ -179,13 +178,14 @@ def _nf4(linear: nn.Linear, compute: torch.dtype) -> nn.Module:
         module=made,
     )
     made.bias = linear.bias
-    return made.requires_grad_(False)  # type: ignore[no-any-return]
+    made.requires_grad_(False)
+    assert isinstance(made, nn.Module)
+    return made
 
 
 def _int8(linear: nn.Linear, compute: torch.dtype) -> nn.Module:
     """A byte a weight and a float32 scale a row."""
-    import bitsandbytes as bnb
-
+    bnb: Any = importlib.import_module("bitsandbytes")
     made = bnb.nn.Linear8bitLt(
         linear.in_features,
         linear.out_features,
@@ -198,4 +198,6 @@ def _int8(linear: nn.Linear, compute: torch.dtype) -> nn.Module:
         weight, requires_grad=False, CB=weight, SCB=torch.empty(linear.out_features)
     )
     made.bias = linear.bias
-    return made.requires_grad_(False)  # type: ignore[no-any-return]
+    made.requires_grad_(False)
+    assert isinstance(made, nn.Module)
+    return made
