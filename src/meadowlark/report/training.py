@@ -113,8 +113,8 @@ def _plan_against_measurement(runs: Sequence[RunFolder]) -> Table | None:
     ]
     caption = (
         f"Plan against measurement, on {', '.join(dict.fromkeys(devices))}. Memory is that of "
-        "PyTorch's allocator on a GPU, of the whole process on a CPU; the planned speed rests on an "
-        "assumed efficiency."
+        "PyTorch's allocator on a GPU, of the whole process on a CPU; the planned speed rests on "
+        "an assumed efficiency."
     )
     return Table("plan", caption, columns, rows)
 
