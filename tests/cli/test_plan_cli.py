@@ -14,7 +14,9 @@ CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
 def rows(tmp_path: Path) -> str:
     file = tmp_path / "rows.jsonl"
     answers = [f"Rest for {i} days, drink water. " * (1 + i % 7) for i in range(60)]
-    made = [{"instruction": f"What helps against cough {i}?", "output": a} for i, a in enumerate(answers)]
+    questions = [f"What helps against cough {i}?" for i in range(60)]
+    pairs = zip(questions, answers, strict=True)
+    made = [{"instruction": question, "output": answer} for question, answer in pairs]
     file.write_text("".join(json.dumps(row) + "\n" for row in made))
     return str(file)
 

@@ -392,7 +392,7 @@ def test_llama_7b_keeps_as_many_bytes_a_token_as_by_hand(
 def test_the_assumed_efficiency_gives_about_the_speed_of_published_lora_runs(
     model: str, device: str, tokens_per_s: float, within: float, sections: dict[str, Any]
 ) -> None:
-    """PEERS.md, section 2: NeMo AutoModel in rows of 4,096 tokens; torchtune, compiled, of 2,048."""
+    """PEERS.md, section 2: NeMo AutoModel in rows of 4,096 tokens, torchtune in 2,048."""
     run = {"precision": "bfloat16", **LIGER, **sections.get("run", {})}
     base = {**HALF, **sections.get("model", {})}
     options = told(4096, model=base, run=run, lora={**QV, "dropout": 0.0, "targets": ["all"]})
