@@ -27,7 +27,16 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MEADOWLARK_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+QUICK = ("alpacare-13b", "medalpaca-7b-lora-int8", "small-from-scratch")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem not in QUICK))
+        for path in CONFIGS
+    ],
+)
 def test_every_shipped_configuration_can_be_planned_without_network_on_one_screen(
     path: Path, rows: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -192,16 +192,20 @@ def allocated_bytes(model: Any, options: TrainOptions) -> int:
     return lasting + int(np.cumsum([size for _, size in changes]).max())
 
 
+QUICK = [
+    ("llama", "full"),
+    ("llama", "autocast"),
+    ("llama", "LoRA on NF4, recompute"),
+    ("gemma2", "LoRA"),
+    ("gemma3", "recompute 2"),
+    ("opt", "LoRA on bfloat16"),
+]
+ALL = [(family, method) for family in FAMILIES for method in METHODS]
+
+
 @pytest.mark.parametrize(
     ("family", "method"),
-    [
-        *(("llama", method) for method in METHODS),
-        ("llama (tied)", "LoRA with embeddings"),
-        ("qwen2", "full"),
-        ("gemma2", "LoRA"),
-        ("gemma3", "recompute 2"),
-        ("opt", "LoRA on bfloat16"),
-    ],
+    [pytest.param(*pair, marks=[pytest.mark.slow] * (pair not in QUICK)) for pair in ALL],
 )
 def test_memory_is_what_the_allocator_reports_for_the_real_step(
     family: str, method: str, tmp_path: Path
@@ -236,8 +240,9 @@ def test_a_few_layers_stand_for_all(family: str) -> None:
 # --------------------------------------------------------------------------- FLOPs
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2", "opt"])
-@pytest.mark.parametrize("lora", [None, QV], ids=["full", "LoRA"])
+@pytest.mark.parametrize(
+    ("family", "lora"), [("llama", None), ("qwen2", QV), ("opt", None), ("opt", QV)]
+)
 def test_flops_are_those_of_pytorchs_counter(
     family: str, lora: dict[str, Any] | None, tmp_path: Path
 ) -> None:
@@ -255,7 +260,9 @@ def test_flops_are_those_of_pytorchs_counter(
     work = np.concatenate([stretch.work for stretch in dry.pass_of(dry.later)])
     attention = work[:, 3] > 0
     needed = work[~attention, 1].sum() + work[attention, 1].sum() * 2 * length / (length + 1)
-    assert needed == pytest.approx(counter.get_total_flops(), rel=1e-6)
+    # Frozen keys of the first layer need no gradient, which a kernel of its own makes all the same.
+    keys = 2 * length**2 * config.hidden_size if lora is not None else 0
+    assert needed == pytest.approx(counter.get_total_flops() + keys, rel=1e-6)
 
 
 def rows_of(*lengths: int, learned: float = 0.62) -> Any:
@@ -308,7 +315,6 @@ def test_llama_7b_takes_four_or_six_flops_a_weight_and_token_and_eight_with_reco
         ("huggyllama/llama-7b", 6_738_415_616),
         ("llama-13b", 13_015_864_320),
         ("llama-30b", 32_528_943_616),
-        ("meta-llama/Llama-2-7b-hf", 6_738_415_616),
         ("meta-llama/Llama-2-70b-hf", 68_976_648_192),
         ("meta-llama/Llama-3.1-8B-Instruct", 8_030_261_248),
         ("meta-llama/Llama-3.2-1B", 1_235_814_400),
@@ -316,8 +322,10 @@ def test_llama_7b_takes_four_or_six_flops_a_weight_and_token_and_eight_with_reco
     ],
 )
 def test_known_shapes_have_the_published_number_of_parameters(name: str, parameters: int) -> None:
-    found = planned(told(model=HALF, run={"precision": "bfloat16"}), "h100", model=name)
-    assert found.parameters == found.trainable_parameters == parameters
+    config = known_shape(name)
+    assert config is not None
+    counted = dry_run(config, told(model=HALF), load_of(16), gpu=False).whole()
+    assert counted.parameters == counted.trained == parameters
 
 
 MEDALPACA = {
@@ -436,50 +444,31 @@ def test_what_the_gpu_benchmark_measured_goes_before_the_table(tmp_path: Path) -
     assert with_results(DEVICES["h100"], results) is DEVICES["h100"]
 
 
-def test_every_change_offered_is_what_the_plan_says_of_it_and_fits() -> None:
+def test_what_is_offered_fits_as_said_and_no_fewer_layers_need_recompute() -> None:
+    """LLaMA-2 7B in int8 under LoRA, passes of 4,096 tokens, 24 GB."""
     config = known_shape("llama-2-7b")
-    options = told(1024, model=HALF, run={"precision": "bfloat16", "tokens_per_forward": 8192})
-    rows, device = meadow_like(1024, 600), find_device("a6000")
-    found = predict(options, config, rows, device)  # type: ignore[arg-type]
-    assert not found.fits
-    assert found.least_recomputing is None  # 48 GB are too few for weights and state alone
-    assert len({change.settings for change in found.changes}) == len(found.changes) > 2
-    tried = 0
-    for change in found.changes:
-        assert change.memory.fits
-        settings = dict(setting.split(" = ") for setting in change.settings if " = " in setting)
-        if "[lora]" in change.settings or change.processes > 1:
-            continue
-        read = {key: json.loads(value) for key, value in settings.items()}
-        again = predict(with_settings(options, read), config, rows, device, changes=False)  # type: ignore[arg-type]
-        assert again.memory == change.memory
-        assert again.speed == change.speed
-        tried += 1
-    assert tried
-
-
-def test_the_fastest_recomputation_is_the_fewest_layers_that_fit() -> None:
-    config = known_shape("llama-2-7b")
-    options = told(1024, model=HALF, lora=QV, run={"precision": "bfloat16", **AGAIN})
-    options = with_settings(options, {"run.tokens_per_forward": 4096})
+    assert config is not None
+    options = told(1024, model={**HALF, "quantise": "int8"}, lora=QV)
+    options = with_settings(options, {"run.precision": "bfloat16", "run.tokens_per_forward": 4096})
     rows, device = meadow_like(1024, 600), find_device("rtx4090")
-    found = predict(options, config, rows, device)  # type: ignore[arg-type]
+    found = predict(options, config, rows, device)
     least = found.least_recomputing
-    assert found.fits
+    assert not found.fits
     assert least is not None
     assert 0 < least < 32
-    at, fewer = (
-        predict(
-            with_settings(options, {"run.gradient_checkpointing": layers}),
-            config,  # type: ignore[arg-type]
-            rows,
-            device,
-            changes=False,
-        )
-        for layers in (least, least - 1)
-    )
-    assert (at.fits, fewer.fits) == (True, False)
-    assert at.speed.tokens_per_s > found.speed.tokens_per_s
+
+    def again(settings: dict[str, Any]) -> Plan:
+        return predict(with_settings(options, settings), config, rows, device, changes=False)
+
+    assert not again({"run.gradient_checkpointing": least - 1}).fits
+    offered = []
+    for change in found.changes:
+        made = again({k: json.loads(v) for k, v in (one.split(" = ") for one in change.settings)})
+        assert made.fits
+        assert (made.memory, made.speed) == (change.memory, change.speed)
+        offered += change.settings
+    wanted = {f"run.gradient_checkpointing = {least}", 'run.kernels = "liger"'}
+    assert wanted | {'model.quantise = "nf4"'} <= set(offered)
 
 
 def test_shards_divide_what_lasts_and_copies_do_not() -> None:

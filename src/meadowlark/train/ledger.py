@@ -258,7 +258,7 @@ def _pairs(func: Any, args: Any, lengths: Sequence[int]) -> float:
     """How many pairs of a token and itself or an earlier one an attention call looks at."""
     query = args[1] if ATTENTION[func._schema.name] else args[0]
     if query.dim() == 4:
-        return _seen(query.shape[2], None) * query.shape[0]
+        return float(_seen(query.shape[2], None) * query.shape[0])
     given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False))
     window = given.get("window_size")
     before = window[0] if window and window[0] >= 0 else None
