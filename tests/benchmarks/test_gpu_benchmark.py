@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -148,6 +149,25 @@ def test_flops_of_llama_7b_are_four_or_six_a_weight_and_token() -> None:
     full = step_flops([1000] * 1000, 10**6, 10**6, False, config)
     assert lora == 4 * 10**6 * met + attention
     assert full == 6 * 10**6 * met + attention
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("gpu")
+def test_every_setting_is_planned_without_a_gpu_and_each_memory_aim_met_by_one() -> None:
+    """On made-up rows of the small set's lengths, the longest among them."""
+    from mode import Sizes
+    from modes import MODES
+    from planned import planned
+
+    lengths = np.clip(np.random.default_rng(0).lognormal(5.1, 0.5, 5300), 16, 1024).astype(int)
+    lengths[0] = 3780
+    rows = planned(Sizes(lengths, (lengths * 0.62).astype(int)), float(lengths.sum()), "h200")
+    assert len(rows) == sum(len(mode.settings) for mode in MODES)
+    assert all(row["fits"] for row in rows)
+    for mode in MODES:
+        peaks = [row["peak_gb"] for row in rows if row["mode"] == mode.name]
+        if mode.memory_aim_bytes:
+            assert min(peaks) <= mode.memory_aim_bytes / 1e9, mode.name
 
 
 @pytest.mark.usefixtures("gpu")
