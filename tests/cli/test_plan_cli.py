@@ -52,7 +52,7 @@ def test_every_shipped_configuration_can_be_planned_without_network_on_one_scree
     assert f"{made['memory']['needed'] / 1e9:,.2f} GB" in text
     assert f"{made['speed']['tokens_per_s']:,.0f} tokens/s" in text
     assert sum(made["memory"]["parts"].values()) < made["memory"]["needed"]
-    assert ("estimated" in made["lengths"]) == (made["model"] != "[model.from_scratch]")
+    assert ("estimated" in made["lengths"]) == (made["model"] != "a new LLaMA")
 
 
 def test_a_run_that_does_not_fit_ends_with_1_and_says_what_would(

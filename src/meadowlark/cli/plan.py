@@ -115,16 +115,12 @@ def _show(made: Plan) -> None:
     _line("recomputed", _recomputed(made))
     stdout.print()
     again = made.flops_done_per_token / made.flops_per_token - 1
-    more = f"; {again:.0%} more with what is computed again" if again > 0.005 else ""
+    more = f"; {again:.0%} more with what is computed again" if made.recomputing_layers else ""
     per_weight = made.flops_per_token / made.parameters
-    _line(
-        "FLOPs a token", f"{made.flops_per_token / 1e9:,.3g} G, {per_weight:.1f} a parameter{more}"
-    )
-    _line(
-        "speed",
-        f"{speed.tokens_per_s:,.0f} tokens/s, MFU {speed.mfu:.0%} of "
-        f"{made.matrix_flops / 1e12:,.3g} TFLOP/s; most of it {speed.bound_by}",
-    )
+    flops = f"{_scaled(made.flops_per_token)}, {per_weight:.1f} a parameter{more}"
+    _line("FLOPs a token", flops)
+    rate = f"MFU {speed.mfu:.0%} of {_scaled(made.matrix_flops)}FLOP/s"
+    _line("speed", f"{speed.tokens_per_s:,.0f} tokens/s, {rate}; most of it {speed.bound_by}")
     hours = speed.training_s / 3600
     _line(
         "time",
@@ -172,6 +168,14 @@ def _change(change: Change) -> str:
     figures = f"{_gb(change.memory.needed):>9} {change.speed.tokens_per_s:>9,.0f} tokens/s"
     note = f" ({change.note})" if change.note else ""
     return f"{figures}  {', '.join(change.settings)}{note}"
+
+
+def _scaled(number: float) -> str:
+    """``7.98e14`` as ``798 T``."""
+    for size, letter in ((1e12, "T"), (1e9, "G")):
+        if number >= size:
+            return f"{number / size:,.3g} {letter}"
+    return f"{number / 1e6:,.3g} M"
 
 
 def _gb(size: float) -> str:

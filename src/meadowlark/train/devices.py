@@ -35,7 +35,8 @@ class Device:
 
     ``bandwidth`` counts bytes read and written within its memory, ``link`` bytes a second between
     two such devices in one machine, in each direction. ``workspace`` is what one cuBLAS handle
-    takes from PyTorch's allocator.
+    takes from PyTorch's allocator; ``context`` what else is there before training: CUDA's context
+    with PyTorch's kernels, on a CPU the process as it is.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Device:
     link: float = 0.0
     source: str = "data sheet"
     workspace: int = 0
+    context: int = 600_000_000
 
     @property
     def gpu(self) -> bool:
@@ -166,13 +168,17 @@ def this_gpu() -> Device:
     )
 
 
-@functools.cache
 def this_cpu() -> Device:
-    """This machine's CPU with the threads PyTorch uses, measured now, and its memory."""
+    """This machine's CPU with the threads PyTorch uses, measured once, and its memory."""
+    return replace(_measured_cpu(torch.get_num_threads()), context=process_bytes())
+
+
+@functools.cache
+def _measured_cpu(threads: int) -> Device:
     bandwidth = _copy_rate("cpu", 64 * MIB)
     return Device(
         name="cpu",
-        title=f"this machine's CPU, {torch.get_num_threads()} threads",
+        title=f"this machine's CPU, {threads} thread{'s' * (threads != 1)}",
         memory_bytes=memory_allowed(),
         flops={
             "bfloat16": _matrix_rate("cpu", torch.bfloat16, 512),
@@ -182,6 +188,12 @@ def this_cpu() -> Device:
         link=bandwidth / 2,  # between processes of one machine
         source="measured now",
     )
+
+
+def process_bytes() -> int:
+    """Bytes that this process holds in memory now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def memory_allowed() -> int:

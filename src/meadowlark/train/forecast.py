@@ -41,8 +41,6 @@ figure for all methods and devices. It puts LoRA on an H100 within 5 % of what N
 published, and on a 4090 a third below torchtune's (tested); `make bench-gpu` measures it."""
 LAUNCH_S = 15e-6
 """What starting an operation costs the CPU in eager mode, so that short passes are bound by it."""
-CONTEXT_BYTES = 600_000_000
-"""CUDA's context with PyTorch's kernels; on a CPU the process with its libraries."""
 SPARE = 0.04
 """Of what comes and goes within a step, what the allocator's gaps cost besides."""
 THREADS = 2
@@ -244,13 +242,13 @@ class Forecaster:
         workspace = THREADS * self.device.workspace
         comes_and_goes = tensors - int(worst[WEIGHTS] + worst[OPTIMISER])
         spare = int(SPARE * comes_and_goes) if self.device.gpu else 0
-        needed = tensors + workspace + CONTEXT_BYTES + spare
+        needed = tensors + workspace + self.device.context + spare
         paged = case.options.optimiser.name.startswith("paged") and self.device.gpu
         return Memory(
             parts=dict(zip(PARTS, worst.tolist(), strict=True)),
             workspace=workspace,
             peak=tensors + workspace if self.device.gpu else needed,
-            context=CONTEXT_BYTES,
+            context=self.device.context,
             spare=spare,
             needed=needed,
             available=self.device.memory_bytes,

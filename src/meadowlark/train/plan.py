@@ -22,6 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from meadowlark.errors import UserError
 from meadowlark.train.changes import Change, fewest_recomputing, find_changes
+from meadowlark.train.device import arithmetic
 from meadowlark.train.devices import Device
 from meadowlark.train.dry_run import depth, recomputing
 from meadowlark.train.forecast import EFFICIENCY, LAUNCH_S, Case, Forecaster, Memory, Speed
@@ -170,9 +171,9 @@ def predict(
     needed, done = forecaster.flops_per_token(case)
     least = fewest_recomputing(forecaster, case) if changes else None
     return Plan(
-        model=options.model.base or "[model.from_scratch]",
+        model=options.model.base or "a new LLaMA",
         configuration="as given",
-        method=method(options),
+        method=method(options, gpu=device.gpu),
         parameters=whole.parameters,
         trainable_parameters=whole.trained,
         layers=layers,
@@ -211,7 +212,7 @@ def _refuse(config: PretrainedConfig, options: TrainOptions) -> None:
     refuse_what_the_model_cannot(outline, options.model_copy(update={"run": run}), vocabulary)
 
 
-def method(options: TrainOptions) -> str:
+def method(options: TrainOptions, *, gpu: bool) -> str:
     """A run's method in a few words."""
     if options.lora is None:
         kind = "full fine-tuning" if options.model.from_scratch is None else "from scratch"
@@ -220,7 +221,8 @@ def method(options: TrainOptions) -> str:
         kind = "DoRA" if options.lora.dora else "rsLoRA" if options.lora.rslora else "LoRA"
         base = options.model.quantise or options.model.dtype
         words = f"{kind} of rank {options.lora.rank} on a base in {base}"
-    words += f", arithmetic {options.run.precision}, {options.optimiser.name}"
+    compute = str(arithmetic(options, gpu=gpu) or options.model.dtype).removeprefix("torch.")
+    words += f", arithmetic in {compute}, {options.optimiser.name}"
     return words + (", Liger's kernels" if options.run.kernels == "liger" else "")
 
 

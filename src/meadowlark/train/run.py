@@ -14,12 +14,12 @@ import importlib.metadata
 import platform
 import shutil
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import torch
-from transformers import PretrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from meadowlark.dataset import FILE_OF, Run, code_version, open_run
@@ -122,7 +122,7 @@ def _train(run: Run, options: TrainOptions, limit: int | None) -> None:
         batch_tokens=options.optimiser.batch_tokens,
         max_steps=options.optimiser.max_steps,
     )
-    planned = _planned(run, options, model.config, examples, len(tokenizer)) if main else None
+    planned = _planned(run, options, model, examples, len(tokenizer)) if main else None
     model = prepare(model, options, tokenizer)
     baseline: dict[str, Any] = {}
     if held_out:
@@ -185,15 +185,19 @@ def _train(run: Run, options: TrainOptions, limit: int | None) -> None:
 
 
 def _planned(
-    run: Run, options: TrainOptions, config: PretrainedConfig, examples: Encoded, vocabulary: int
+    run: Run, options: TrainOptions, model: Any, examples: Encoded, vocabulary: int
 ) -> Plan | None:
     """The run's plan on the device here; None where no prediction can be made of the model."""
+    device = find_device()
+    if not device.gpu:  # else the weights, which this process holds already, are counted twice
+        held = sum(weight.nbytes for weight in model.parameters())
+        device = replace(device, context=max(device.context - held, 0))
     try:
         made = plan.predict(
             options,
-            config,
+            model.config,
             examples,
-            find_device(),
+            device,
             processes=parallel.world_size(),
             vocabulary=vocabulary,
             changes=False,
