@@ -200,7 +200,8 @@ def _methods(forecaster: Forecaster, case: Case) -> Iterator[_Method]:
         for kind in ("int8", "nf4"):
             if quantises and options.model.quantise not in (kind, "nf4"):
                 yield _Method({**half, "model.quantise": kind}, FROZEN)
-    if options.model.quantise is None and forecaster.device.link:
+    whole = options.model.quantise is not None or options.optimiser.name != "adamw"
+    if forecaster.device.link and not whole:
         processes = _enough_processes(forecaster, case)
         if processes is not None:
             yield _Method({"run.parallel": "fsdp"}, processes=processes)

@@ -56,17 +56,23 @@ def refuse_what_cannot_run(options: TrainOptions) -> None:
         importlib.import_module("liger_kernel")
     if run.compile:
         _refuse_without_compiler(gpu)
-    if parallel.world_size() > 1 and run.parallel == "fsdp":
-        if model.quantise:
-            raise UserError(
-                "a quantised base cannot be sharded; set run.parallel = 'ddp', so that each "
-                "process holds the whole (small) model"
-            )
-        if optimiser != "adamw":
-            raise UserError(
-                f"optimiser.name '{optimiser}' cannot be sharded; use 'adamw', whose state is "
-                "divided among the processes, or set run.parallel = 'ddp'"
-            )
+    refuse_what_cannot_be_sharded(options, parallel.world_size())
+
+
+def refuse_what_cannot_be_sharded(options: TrainOptions, processes: int) -> None:
+    """Raise UserError for a model or an optimiser of which several processes cannot hold parts."""
+    if processes == 1 or options.run.parallel != "fsdp":
+        return
+    if options.model.quantise:
+        raise UserError(
+            "a quantised base cannot be sharded; set run.parallel = 'ddp', so that each "
+            "process holds the whole (small) model"
+        )
+    if options.optimiser.name != "adamw":
+        raise UserError(
+            f"optimiser.name '{options.optimiser.name}' cannot be sharded; use 'adamw', whose state "
+            "is divided among the processes, or set run.parallel = 'ddp'"
+        )
 
 
 def _refuse_without_compiler(gpu: bool) -> None:

@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from meadowlark.errors import UserError
 from meadowlark.train.changes import Change, fewest_recomputing, find_changes
-from meadowlark.train.device import arithmetic
+from meadowlark.train.device import arithmetic, refuse_what_cannot_be_sharded
 from meadowlark.train.devices import Device
 from meadowlark.train.dry_run import depth, recomputing
 from meadowlark.train.forecast import EFFICIENCY, LAUNCH_S, Case, Forecaster, Memory, Speed
@@ -157,9 +157,8 @@ def predict(
     also looks for what would fit or be quicker, which takes some seconds. Raises UserError for what
     the model cannot do.
     """
-    if processes > 1 and options.model.quantise is not None and options.run.parallel == "fsdp":
-        raise UserError("a quantised base cannot be sharded; set run.parallel = 'ddp'")
     options = _as_held(options, config)
+    refuse_what_cannot_be_sharded(options, processes)
     config = _as_trained(config, options, vocabulary)
     _refuse(config, options)
     learned, tokens = np.asarray(rows.supervised), np.asarray(rows.lengths)
