@@ -191,9 +191,10 @@ def _methods(forecaster: Forecaster, case: Case) -> Iterator[_Method]:
             if quantises and options.optimiser.name == "adamw":
                 yield _Method({**eight, **half}, ROUNDED)
         if options.model.base is not None:
-            yield _Method({"lora": LoraOptions(), **half}, ADAPTER)
+            lora = LoraOptions(embeddings=bool(options.model.added_tokens))
+            yield _Method({"lora": lora, **half}, ADAPTER)
             if quantises:
-                yield _Method({"lora": LoraOptions(), **half, "model.quantise": "nf4"}, ADAPTER)
+                yield _Method({"lora": lora, **half, "model.quantise": "nf4"}, ADAPTER)
     else:
         if options.model.dtype == "float32":
             yield _Method(half, FROZEN)
@@ -201,7 +202,7 @@ def _methods(forecaster: Forecaster, case: Case) -> Iterator[_Method]:
             if quantises and options.model.quantise not in (kind, "nf4"):
                 yield _Method({**half, "model.quantise": kind}, FROZEN)
     whole = options.model.quantise is not None or options.optimiser.name != "adamw"
-    if forecaster.device.link and not whole:
+    if forecaster.device.gpu and forecaster.device.link and not whole:
         processes = _enough_processes(forecaster, case)
         if processes is not None:
             yield _Method({"run.parallel": "fsdp"}, processes=processes)

@@ -70,8 +70,8 @@ def refuse_what_cannot_be_sharded(options: TrainOptions, processes: int) -> None
         )
     if options.optimiser.name != "adamw":
         raise UserError(
-            f"optimiser.name '{options.optimiser.name}' cannot be sharded; use 'adamw', whose state "
-            "is divided among the processes, or set run.parallel = 'ddp'"
+            f"optimiser.name '{options.optimiser.name}' cannot be sharded; use 'adamw', whose "
+            "state is divided among the processes, or set run.parallel = 'ddp'"
         )
 
 
