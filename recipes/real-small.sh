@@ -24,6 +24,9 @@ meadowlark mix "$OUT/wikidoc" "$OUT/causal=1000" "$OUT/chatdoctor-distinct" "$OU
 meadowlark stats "$OUT/wikidoc" "$OUT/causal" "$OUT/chatdoctor-distinct" "$OUT/medquad" "$OUT/mixed" \
     --out "$OUT/stats"
 
+# What training will take here, before it starts.
+meadowlark plan configs/real-small.toml --data "$OUT/mixed"
+
 # From nothing, until a held-out byte costs fewer bits than under a bigram model of the same rows.
 meadowlark train configs/real-small.toml --data "$OUT/mixed" --out "$OUT/model"
 

@@ -45,12 +45,14 @@ from transformers.utils import logging as transformers_logging
 
 from meadowlark.train import log
 from meadowlark.train.attention import use_packed_attention
+from meadowlark.train.devices import find_device
 from meadowlark.train.encode import Example
 from meadowlark.train.encoded import Encoded
 from meadowlark.train.loss import summed_loss
 from meadowlark.train.model import parameters, prepare
 from meadowlark.train.options import TrainOptions
 from meadowlark.train.pack import Step, lay_out, plan_steps
+from meadowlark.train.plan import predict
 from meadowlark.train.tokenizer import load_tokenizer
 from meadowlark.train.trainer import PackedTrainer
 
@@ -271,15 +273,18 @@ def train(
         step_flops([at.lengths[row] for row in step.rows], computed, supervised, lora, config)
         for step, (_, computed, supervised) in zip(steps[warm_up:], sizes, strict=False)
     ]
-    return {
-        "options": options.model_dump(mode="json", exclude_defaults=True),
+    measured = {
         "parameters": total,
         "trainable_parameters": trained,
         "losses": [losses[0], losses[-1]],
         "built_s": round(built_s, 2),
         **rates(sizes, clock.seconds, flops, at),
         "peak_bytes": peak_bytes(at.device),
-        "predicted": predicted(options, config, at),
+    }
+    return {
+        "options": options.model_dump(mode="json", exclude_defaults=True),
+        **measured,
+        "predicted": predicted(options, config, at, measured),
     }
 
 
@@ -300,6 +305,7 @@ def rates(
         "computed_tokens_of_a_row_token": round(_share(sizes, 1), 3),
         "epoch_s": round(at.epoch_tokens / tokens_per_s, 1),
         "epoch_is_extrapolated": True,
+        "model_flops_per_token": sum(flops) / sum(size[0] for size in sizes),
         "model_flops_per_s": used,
         "mfu": round(used / at.matrix_flops, 4) if at.matrix_flops else None,
     }
@@ -309,18 +315,38 @@ def _share(sizes: Sequence[tuple[int, int, int]], part: int) -> float:
     return sum(size[part] for size in sizes) / sum(size[0] for size in sizes)
 
 
-def predicted(options: TrainOptions, config: Any, at: Setup) -> Any:
-    """What ``plan`` says of this setting before it runs."""
-    if importlib.util.find_spec("meadowlark.train.plan") is None:
-        return "plan not available"
-    from meadowlark.train.plan import predict
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Tokens of each row and how many of them are learned, as ``plan`` takes them."""
 
-    name = torch.cuda.get_device_name() if at.device.type == "cuda" else "cpu"
+    lengths: Any
+    supervised: Any
+
+
+def predicted(options: TrainOptions, config: Any, at: Setup, measured: Row) -> Row:
+    """What ``plan`` says of this setting, and its figures over those measured."""
+    sizes = Sizes(np.array(at.lengths), np.array([row.supervised for row in at.rows]))
     try:
-        found = predict(options, config, at.lengths, name)
+        made = predict(options, config, sizes, find_device(), changes=False)
     except Exception as error:  # a wrong prediction is a result; a measurement must not be lost
-        return f"plan failed: {type(error).__name__}: {error}"
-    return dataclasses.asdict(found) if dataclasses.is_dataclass(found) else found
+        return {"failed": f"{type(error).__name__}: {error}"}
+    peak, tokens_per_s = made.memory.peak, made.speed.tokens_per_s
+    found = {
+        "memory_bytes": {**made.memory.parts, "workspace": made.memory.workspace},
+        "peak_bytes": peak,
+        "needed_bytes": made.memory.needed,
+        "flops_per_token": made.flops_per_token,
+        "tokens_per_s": round(tokens_per_s, 1),
+        "mfu": round(made.speed.mfu, 4),
+        "epoch_s": round(at.epoch_tokens / tokens_per_s, 1),
+    }
+    allocated = measured["peak_bytes"]["allocated"]
+    over = {
+        "peak_bytes": round(peak / allocated, 4) if allocated else None,
+        "tokens_per_s": round(tokens_per_s / measured["tokens_per_s"], 4),
+        "flops_per_token": round(made.flops_per_token / measured["model_flops_per_token"], 4),
+    }
+    return {**found, "over_measured": over}
 
 
 # --------------------------------------------------------------------------- device and kernels

@@ -28,7 +28,16 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE.parent))
 from _stamp import RESULTS, stamp  # noqa: E402  (the folder above, which is no package)
-from modes import BY_NAME, EPOCH_S, INT8_TIMES, MFU, MODES, NF4_TIMES, Mode  # noqa: E402
+from modes import (  # noqa: E402
+    BY_NAME,
+    EPOCH_S,
+    INT8_TIMES,
+    MFU,
+    MODES,
+    NF4_TIMES,
+    PLAN_ERROR,
+    Mode,
+)
 
 Row = dict[str, Any]
 SMALL_LIMIT_S = 600.0
@@ -169,6 +178,14 @@ def aims(rows: list[Row]) -> list[Row]:
             known = [peak for peak in peaks if peak is not None]
             least = round(min(known) / 1e9, 2) if known else None
             aim(f"{mode.name}, GB at most held", mode.memory_aim_bytes / 1e9, None, least)
+    over = [
+        row["predicted"].get("over_measured", {}).get("peak_bytes")
+        for mode in MODES
+        for row in in_full(rows, mode.name)
+        if "predicted" in row
+    ]
+    off = [abs(ratio - 1) for ratio in over if ratio is not None]
+    aim("plan, largest error of memory", PLAN_ERROR, None, round(max(off), 4) if off else None)
     peer = fastest(rows, "trl-lora-bf16")
     ratio = lora and peer and round(lora["tokens_per_s"] / peer["tokens_per_s"], 3)
     aim("LoRA bf16, times TRL's tokens/s", None, 1.0, ratio)

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -45,6 +46,10 @@ def test_the_gpu_benchmark_runs_in_small_on_any_device(tmp_path: Path) -> None:
     assert full[0]["options"]["model"]["quantise"] == "nf4"
     assert full[0]["timed_steps"] == 2
     assert full[0]["tokens_per_s"] > full[0]["supervised_tokens_per_s"] > 0 < full[0]["mfu"]
+    plan = full[0]["predicted"]
+    assert plan["memory_bytes"]["weights"] < plan["peak_bytes"] < plan["needed_bytes"] + 1
+    assert plan["over_measured"]["flops_per_token"] == pytest.approx(1, abs=0.05)
+    assert plan["tokens_per_s"] > 0
     assert found["aims"] == "not judged on a small model"
     assert found["ran"] is False
 
@@ -146,6 +151,25 @@ def test_flops_of_llama_7b_are_four_or_six_a_weight_and_token() -> None:
     assert full == 6 * 10**6 * met + attention
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("gpu")
+def test_every_setting_is_planned_without_a_gpu_and_each_memory_aim_met_by_one() -> None:
+    """On made-up rows of the small set's lengths, the longest among them."""
+    from mode import Sizes
+    from modes import MODES
+    from planned import planned
+
+    lengths = np.clip(np.random.default_rng(0).lognormal(5.1, 0.5, 5300), 16, 1024).astype(int)
+    lengths[0] = 3780
+    rows = planned(Sizes(lengths, (lengths * 0.62).astype(int)), float(lengths.sum()), "h200")
+    assert len(rows) == sum(len(mode.settings) for mode in MODES)
+    assert all(row["fits"] for row in rows)
+    for mode in MODES:
+        peaks = [row["peak_gb"] for row in rows if row["mode"] == mode.name]
+        if mode.memory_aim_bytes:
+            assert min(peaks) <= mode.memory_aim_bytes / 1e9, mode.name
+
+
 @pytest.mark.usefixtures("gpu")
 def test_aims_are_judged_by_the_best_row_in_full_and_open_where_nothing_ran() -> None:
     from run import aims
@@ -158,7 +182,7 @@ def test_aims_are_judged_by_the_best_row_in_full_and_open_where_nothing_ran() ->
         row("lora-bf16", 10, 90e9, tried=True),
         row("lora-bf16", 50, 40e9),
         row("lora-bf16", 80, 18e9),
-        row("lora-nf4", 60, 7e9),
+        row("lora-nf4", 60, 7e9, predicted={"over_measured": {"peak_bytes": 0.87}}),
     ]
     found = {line["aim"]: (line["measured"], line["passed"]) for line in aims(rows)}
     assert found["LoRA bf16, seconds an epoch"] == (50, True)
@@ -167,3 +191,4 @@ def test_aims_are_judged_by_the_best_row_in_full_and_open_where_nothing_ran() ->
     assert found["lora-nf4, times LoRA bf16's epoch"] == (1.2, False)
     assert found["lora-nf4, GB at most held"] == (7.0, False)
     assert found["lora-int8, times LoRA bf16's epoch"] == (None, None)
+    assert found["plan, largest error of memory"] == (0.13, False)

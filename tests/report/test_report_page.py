@@ -159,6 +159,17 @@ def test_the_curve_the_baseline_and_the_chance_level_are_there(page: Page) -> No
     assert "model beats the bigram model" in text
 
 
+def test_the_plan_of_a_training_stands_beside_its_measurement(page: Page) -> None:
+    assert "planned / measured" in page.text.replace("planned/measured", "planned / measured")
+    for planned, measured, ratio in (
+        ("0.90", "0.80", "1.12"),
+        ("3,600", "3,000", "1.20"),
+        ("66.0", "55.0", "1.20"),
+    ):
+        place = page.text.index(planned, page.text.index("Plan against measurement"))
+        assert page.text[place:].split()[:3] == [planned, measured, ratio]
+
+
 def test_rejected_rows_are_counted_and_shown(page: Page, made: Path) -> None:
     with (made / "tables" / "rejected.csv").open() as file:
         rows = {row["reason"]: int(row["rows"]) for row in csv.DictReader(file)}

@@ -77,7 +77,7 @@ def test_the_log_tells_each_step_once_with_its_numbers(base: Path) -> None:
     evaluations = [line["step"] for line in lines if "eval_loss" in line]
     assert evaluations == [0, 15]
     keys = {"step", "epoch", "loss", "learning_rate", "grad_norm", "tokens", "tokens_per_s"}
-    keys |= {"memory_bytes", "shared"}
+    keys |= {"memory_bytes", "shared", "mfu"}
     assert all(line.keys() == keys for line in steps)
     assert steps[-1]["tokens"] == read_manifest(base).results["tokens_seen"]
 
@@ -214,7 +214,10 @@ def test_a_run_that_keeps_its_best_goes_on_with_it_after_a_stop(
     assert (stopped / "model.safetensors").read_bytes() == (
         whole / "model.safetensors"
     ).read_bytes()
-    assert read_manifest(stopped).results == read_manifest(whole).results
+    found, expected = read_manifest(stopped).results, read_manifest(whole).results
+    for of_the_process in ("peak_memory_bytes", "planned_peak_memory_bytes", "tokens_per_s", "mfu"):
+        assert found.pop(of_the_process) > 0 < expected.pop(of_the_process)
+    assert found == expected
 
 
 def stop_after(

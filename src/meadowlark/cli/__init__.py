@@ -24,13 +24,13 @@ VERBS = {
     "Make data with a teacher model": ["seeds", "generate", "filter", "respond"],
     "Convert and prepare data": ["sources", "convert", "clean", "mix"],
     "Look at data": ["show", "stats", "export"],
-    "Train": ["check", "train", "package"],
+    "Train": ["plan", "check", "train", "package"],
     "Evaluate": ["exam", "answer", "judge", "score", "report"],
     "Use": ["chat"],
 }
 EPILOG = (
     "A first look: [bold]meadowlark demo[/]. Data flow: seeds > generate > filter > respond, "
-    "convert > clean > mix > check > train > exam, answer > judge > score > report. "
+    "convert > clean > mix > plan, check > train > exam, answer > judge > score > report. "
     "Research use only: nothing made here is for decisions about anybody's care."
 )
 

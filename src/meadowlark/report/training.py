@@ -23,6 +23,13 @@ from meadowlark.report.lineage import Lineage
 from meadowlark.report.read import RunFolder
 
 LOG = "train_log.jsonl"
+PLAN = "plan.json"
+PLANNED = [
+    ("peak_memory_bytes", "peak memory, GB", 1e-9, 2),
+    ("tokens_per_s", "tokens a second", 1.0, 0),
+    ("mfu", "share of the device's matrix rate (MFU), %", 100.0, 1),
+]
+"""Key in the plan, what it is, its factor and its digits."""
 POINTS = 300
 """A curve of more logged steps than this is drawn as means over neighbouring steps."""
 MEASURES = [
@@ -53,6 +60,9 @@ def section(lineage: Lineage) -> Section | None:
         blocks += _curves(run, index)
         blocks += _against_bigram(run)
     blocks.append(_measures(runs))
+    against = _plan_against_measurement(runs)
+    if against is not None:
+        blocks.append(against)
     return Section("training", "Training", "", blocks)
 
 
@@ -77,6 +87,36 @@ def _measures(runs: Sequence[RunFolder]) -> Table:
     for run in runs:
         columns.append(Column(run.label, _shown(run.label), "number"))
     return Table("training", "What was trained, and what it came to.", columns, rows)
+
+
+def _plan_against_measurement(runs: Sequence[RunFolder]) -> Table | None:
+    """What each run was predicted to take beside what it took; None where nothing was planned."""
+    rows: list[dict[str, Any]] = []
+    devices: list[str] = []
+    for run in runs:
+        found = run.json(PLAN) or {}
+        planned, measured = found.get("predicted", {}), found.get("measured", {})
+        for key, label, factor, _ in PLANNED:
+            if is_number(planned.get(key)) and is_number(measured.get(key)):
+                pair = {"planned": planned[key] * factor, "measured": measured[key] * factor}
+                rows.append({"run": run.label, "what": label, **pair})
+                devices.append(found["plan"]["device"])
+    if not rows:
+        return None
+    digits = {label: digits for _, label, _, digits in PLANNED}
+    columns = [
+        Column("run", lambda r: r["run"]),
+        Column("", lambda r: r["what"]),
+        Column("planned", lambda r: number(r["planned"], digits[r["what"]]), "number"),
+        Column("measured", lambda r: number(r["measured"], digits[r["what"]]), "number"),
+        Column("planned/measured", lambda r: number(r["planned"] / r["measured"]), "number"),
+    ]
+    caption = (
+        f"Plan against measurement, on {', '.join(dict.fromkeys(devices))}. Memory is that of "
+        "PyTorch's allocator on a GPU, of the whole process on a CPU; the planned speed rests on "
+        "an assumed efficiency."
+    )
+    return Table("plan", caption, columns, rows)
 
 
 def _shown(label: str) -> Any:

@@ -31,12 +31,12 @@ from meadowlark.match.ngrams import QuestionIndex
 from meadowlark.records import Question, Record
 from meadowlark.train import examine, rehearse, verify
 from meadowlark.train.checked import Checked, Contamination, Finding, Shown
+from meadowlark.train.data import encode_data, find_tokenizer, validation_path
 from meadowlark.train.encode import TOO_LONG
 from meadowlark.train.encoded import Counts, Encoded, Settings
 from meadowlark.train.examine import INPUT, TURNS, RowSet
 from meadowlark.train.options import TrainOptions
-from meadowlark.train.run import encode_data, new_tokenizer, validation_path
-from meadowlark.train.tokenizer import add_tokens, load_tokenizer, save_tokenizer
+from meadowlark.train.tokenizer import save_tokenizer
 from meadowlark.train.verify import Verifier
 
 OFTEN = 0.05
@@ -90,7 +90,7 @@ def check(
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     questions, known = _questions(against, exams)
     with tempfile.TemporaryDirectory() as name:
-        tokenizer = _tokenizer(options, limit, Path(name) / "new")
+        tokenizer = find_tokenizer(options, limit, Path(name) / "new")
         config = _config(options)
         _refuse_what_does_not_fit(config, tokenizer, options)
         training, held_out = encode_data(options, tokenizer, limit)
@@ -128,17 +128,6 @@ def check(
 
 
 # --------------------------------------------------------------------------- what is checked
-
-
-def _tokenizer(options: TrainOptions, limit: int | None, folder: Path) -> Any:
-    """The tokenizer that training would use; a new one is learned, saved and loaded as there."""
-    if options.model.from_scratch is None:
-        assert options.model.base is not None
-        tokenizer = load_tokenizer(options.model.base, options.data.template)
-        add_tokens(tokenizer, options.model.added_tokens)
-        return tokenizer
-    save_tokenizer(new_tokenizer(options, limit), folder)
-    return load_tokenizer(folder, None)
 
 
 def _config(options: TrainOptions) -> PretrainedConfig:

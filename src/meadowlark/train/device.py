@@ -19,13 +19,19 @@ from meadowlark.train.options import TrainOptions
 
 def autocast_dtype(options: TrainOptions) -> torch.dtype | None:
     """The 16-bit type that the arithmetic runs in, or None for the weights' own."""
+    gpu = torch.cuda.is_available()
+    return arithmetic(options, gpu=gpu, bfloat16=gpu and torch.cuda.is_bf16_supported())
+
+
+def arithmetic(options: TrainOptions, *, gpu: bool, bfloat16: bool = True) -> torch.dtype | None:
+    """As :func:`autocast_dtype`, for a device that need not be here."""
     precision = options.run.precision
     if precision == "auto":
         precision = "float32"
-        if torch.cuda.is_available():
-            half = options.model.dtype == "float16" or not torch.cuda.is_bf16_supported()
+        if gpu:
+            half = options.model.dtype == "float16" or not bfloat16
             precision = "float16" if half else "bfloat16"
-    if precision == "float16" and not torch.cuda.is_available():
+    if precision == "float16" and not gpu:
         raise UserError("run.precision 'float16' needs a GPU; use float32 or bfloat16 on a CPU")
     return None if precision == "float32" else getattr(torch, precision)
 
@@ -50,17 +56,23 @@ def refuse_what_cannot_run(options: TrainOptions) -> None:
         importlib.import_module("liger_kernel")
     if run.compile:
         _refuse_without_compiler(gpu)
-    if parallel.world_size() > 1 and run.parallel == "fsdp":
-        if model.quantise:
-            raise UserError(
-                "a quantised base cannot be sharded; set run.parallel = 'ddp', so that each "
-                "process holds the whole (small) model"
-            )
-        if optimiser != "adamw":
-            raise UserError(
-                f"optimiser.name '{optimiser}' cannot be sharded; use 'adamw', whose state is "
-                "divided among the processes, or set run.parallel = 'ddp'"
-            )
+    refuse_what_cannot_be_sharded(options, parallel.world_size())
+
+
+def refuse_what_cannot_be_sharded(options: TrainOptions, processes: int) -> None:
+    """Raise UserError for a model or an optimiser of which several processes cannot hold parts."""
+    if processes == 1 or options.run.parallel != "fsdp":
+        return
+    if options.model.quantise:
+        raise UserError(
+            "a quantised base cannot be sharded; set run.parallel = 'ddp', so that each "
+            "process holds the whole (small) model"
+        )
+    if options.optimiser.name != "adamw":
+        raise UserError(
+            f"optimiser.name '{options.optimiser.name}' cannot be sharded; use 'adamw', whose "
+            "state is divided among the processes, or set run.parallel = 'ddp'"
+        )
 
 
 def _refuse_without_compiler(gpu: bool) -> None:

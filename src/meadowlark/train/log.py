@@ -1,10 +1,11 @@
 """The training log: one JSON line a logged step or evaluation, in ``train_log.jsonl``.
 
 A step's line has step, epoch, loss (nats a supervised token), learning_rate, grad_norm, tokens
-(of rows, seen so far), tokens_per_s, memory_bytes (the most so far) and, where rows of a pass
-begin alike, ``shared``: the share of the main process's tokens that was not computed once more. An
-evaluation's has step, epoch, eval_loss and bits_per_byte. A resumed run first drops the lines past
-its checkpoint, so that no step is told twice.
+(of rows, seen so far), tokens_per_s, memory_bytes (the most so far); where rows of a pass begin
+alike, ``shared``: the share of the main process's tokens that was not computed once more; and where
+the device's matrix rate is known, mfu (the FLOPs of the tokens computed over it). An evaluation's
+has step, epoch, eval_loss and bits_per_byte. A resumed run first drops the lines past its
+checkpoint, so that no step is told twice.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 NAME = "train_log.jsonl"
-MEASURED = frozenset({"tokens_per_s", "memory_bytes", "shared"})
+MEASURED = frozenset({"tokens_per_s", "memory_bytes", "shared", "mfu"})
 """What of a line differs between two runs of the same training."""
 
 

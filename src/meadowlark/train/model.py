@@ -27,11 +27,11 @@ from meadowlark.train.options import FromScratchOptions, TrainOptions
 from meadowlark.train.tokenizer import save_tokenizer
 
 
-def new_llama(options: FromScratchOptions, tokenizer: Any, seed: int) -> LlamaForCausalLM:
-    """A LLaMA with random weights, the same for the same options, vocabulary size and seed."""
+def scratch_config(options: FromScratchOptions, vocabulary: int, **special: Any) -> LlamaConfig:
+    """The configuration of a new LLaMA; ``special`` names its special tokens' ids."""
     intermediate = options.intermediate or -(-options.width * 8 // 3 // 32) * 32
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
+    return LlamaConfig(
+        vocab_size=vocabulary,
         hidden_size=options.width,
         intermediate_size=intermediate,
         num_hidden_layers=options.layers,
@@ -39,6 +39,15 @@ def new_llama(options: FromScratchOptions, tokenizer: Any, seed: int) -> LlamaFo
         num_key_value_heads=options.kv_heads or options.heads,
         max_position_embeddings=options.context,
         tie_word_embeddings=options.tied,
+        **special,
+    )
+
+
+def new_llama(options: FromScratchOptions, tokenizer: Any, seed: int) -> LlamaForCausalLM:
+    """A LLaMA with random weights, the same for the same options, vocabulary size and seed."""
+    config = scratch_config(
+        options,
+        len(tokenizer),
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -167,6 +176,11 @@ def prepare(model: Any, options: TrainOptions, tokenizer: Any) -> Any:
         embed_tokens(model, tokenizer, options.model.added_tokens, options.run.seed)
     if options.run.kernels == "liger":
         kernels.use_liger(model)
+    return adapt(model, options)
+
+
+def adapt(model: Any, options: TrainOptions) -> Any:
+    """The last of :func:`prepare`, which needs no weights: recomputation and adapters."""
     model.config.use_cache = False
     if options.run.gradient_checkpointing:
         _recompute_activations(model, options.run.gradient_checkpointing)

@@ -2,7 +2,8 @@
 
 Into ``out`` go the model's files (or the adapter's), the tokenizer with the prompt template
 compiled into it, ``train_log.jsonl``, the resolved ``config.toml``, ``environment.json``,
-``samples.jsonl`` where samples were asked for, ``rejected.parquet`` and the manifest. A run that
+``plan.json`` (what was predicted beside what was measured), ``samples.jsonl`` where samples were
+asked for, ``rejected.parquet`` and the manifest. A run that
 was killed goes on from its last checkpoint and ends with the same weights. Several processes do the
 work of one: the main one writes.
 """
@@ -12,8 +13,8 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import shutil
-from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,17 @@ import pyarrow as pa
 import torch
 from transformers.utils import logging as transformers_logging
 
-from meadowlark.dataset import FILE_OF, Run, code_version, open_run, read_batches
+from meadowlark.dataset import FILE_OF, Run, code_version, open_run
 from meadowlark.errors import UserError
 from meadowlark.progress import console
-from meadowlark.records import Record, from_table
+from meadowlark.records import Record
 from meadowlark.templates import TEMPLATES, load_template
-from meadowlark.train import encoded, log, parallel
+from meadowlark.train import log, parallel, plan
 from meadowlark.train.bigram import bigram_baseline
+from meadowlark.train.data import encode_data, new_tokenizer
 from meadowlark.train.device import autocast_dtype, refuse_what_cannot_run
-from meadowlark.train.encoded import Encoded, Settings
+from meadowlark.train.devices import find_device
+from meadowlark.train.encoded import Encoded
 from meadowlark.train.kernels import compile_layers
 from meadowlark.train.marked import marked
 from meadowlark.train.model import (
@@ -41,20 +44,15 @@ from meadowlark.train.model import (
     prepare,
     save_checkpoint,
 )
-from meadowlark.train.options import DataOptions, TrainOptions, to_toml
+from meadowlark.train.options import TrainOptions, to_toml
 from meadowlark.train.pack import plan_steps
+from meadowlark.train.plan import Plan
 from meadowlark.train.samples import SAMPLES, Sampler
 from meadowlark.train.shards import shard
-from meadowlark.train.tokenizer import (
-    add_tokens,
-    learn_tokenizer,
-    learning_texts,
-    load_tokenizer,
-)
+from meadowlark.train.tokenizer import add_tokens, load_tokenizer
 from meadowlark.train.trainer import CHECKPOINTS, PackedTrainer
 
 INITIAL = "initial"
-VALIDATION = "validation.parquet"
 BIGRAM_TOKENS = 20_000_000
 """A bigram model of more tokens than this is counted on every n-th row."""
 PACKAGES = (
@@ -124,6 +122,7 @@ def _train(run: Run, options: TrainOptions, limit: int | None) -> None:
         batch_tokens=options.optimiser.batch_tokens,
         max_steps=options.optimiser.max_steps,
     )
+    planned = _planned(run, options, model, examples, len(tokenizer)) if main else None
     model = prepare(model, options, tokenizer)
     baseline: dict[str, Any] = {}
     if held_out:
@@ -148,6 +147,7 @@ def _train(run: Run, options: TrainOptions, limit: int | None) -> None:
         held_out or (),
         baseline.get("bigram_bits_per_byte") if options.run.stop_below_bigram else None,
         sampler=sampler,
+        plan=planned,
     )
     trainer.fit()
     state, best = trainer.whole_state(), trainer.best_weights()
@@ -158,6 +158,10 @@ def _train(run: Run, options: TrainOptions, limit: int | None) -> None:
     run.wrote(log.NAME)
     if (out / SAMPLES).exists():
         run.wrote(SAMPLES)
+    compared: dict[str, Any] = {}
+    if planned is not None:
+        compared = plan.beside(planned, log.read_log(out / log.NAME))
+        run.write_json(plan.NAME, compared)
     kept = trainer.best_step() if best is not None else None
     results: dict[str, Any] = {
         "parameters": total,
@@ -169,6 +173,8 @@ def _train(run: Run, options: TrainOptions, limit: int | None) -> None:
         "shared_beginnings": f"no: {trainer.unshared}" if trainer.unshared else "yes",
         **log.summary(out / log.NAME, kept),
         **baseline,
+        **compared.get("measured", {}),
+        **{f"planned_{name}": value for name, value in compared.get("predicted", {}).items()},
         **({"best_step": kept} if kept is not None else {}),
     }
     run.finish(
@@ -177,6 +183,38 @@ def _train(run: Run, options: TrainOptions, limit: int | None) -> None:
         processes=parallel.world_size(),
         threads=torch.get_num_threads(),
     )
+
+
+def _planned(
+    run: Run, options: TrainOptions, model: Any, examples: Encoded, vocabulary: int
+) -> Plan | None:
+    """The run's plan on the device here; None where no prediction can be made of the model."""
+    device = find_device()
+    if not device.gpu:  # else the weights, which this process holds already, are counted twice
+        held = sum(weight.nbytes for weight in model.parameters())
+        device = replace(device, context=max(device.context - held, 0))
+    try:
+        made = plan.predict(
+            options,
+            model.config,
+            examples,
+            device,
+            processes=parallel.world_size(),
+            vocabulary=vocabulary,
+            changes=False,
+        )
+    except Exception as error:  # a model that cannot be predicted may yet be trained
+        run.manifest.warnings.append(f"no plan, and so no MFU: {type(error).__name__}: {error}")
+        return None
+    if not made.fits:
+        need, have = made.memory.needed / 1e9, made.memory.available / 1e9
+        console.print(
+            f"meadowlark: the plan needs {need:.1f} GB of memory, {made.device} has {have:.1f}; "
+            "`meadowlark plan` says what would fit",
+            style="yellow",
+            markup=False,
+        )
+    return made
 
 
 def _environment() -> dict[str, Any]:
@@ -211,14 +249,6 @@ def _inputs(options: TrainOptions) -> dict[str, Path]:
     return found
 
 
-def validation_path(data: DataOptions) -> Path | None:
-    """The file of held-out rows: the one named, or the one beside the training rows."""
-    if data.validation is not None:
-        return data.validation
-    beside = data.path / VALIDATION
-    return beside if data.path.is_dir() and beside.exists() else None
-
-
 def _model(options: TrainOptions, limit: int | None, out: Path) -> tuple[Any, Any]:
     """The model and its tokenizer, before the first step."""
     scratch, template = options.model.from_scratch, options.data.template
@@ -236,46 +266,6 @@ def _model(options: TrainOptions, limit: int | None, out: Path) -> tuple[Any, An
         beside.rename(folder)
     parallel.barrier()
     return load_model(folder, options.model.dtype), load_tokenizer(folder, None)
-
-
-def new_tokenizer(options: TrainOptions, limit: int | None) -> Any:
-    """The tokenizer of a model from scratch, learned from the training rows."""
-    scratch, named = options.model.from_scratch, options.data.template
-    assert scratch is not None
-    assert named is not None
-    template = load_template(named)
-    texts = learning_texts(_records(options.data.path, limit), template)
-    tokenizer = learn_tokenizer(texts, scratch.vocabulary, scratch.context)
-    tokenizer.chat_template = template.chat_template()
-    return tokenizer
-
-
-def _records(path: Path, limit: int | None) -> Iterator[Record]:
-    for table, _ in read_batches(path, Record, encoded.BATCH, limit):
-        yield from from_table(table, Record)
-
-
-def encode_data(
-    options: TrainOptions, tokenizer: Any, limit: int | None = None
-) -> tuple[Encoded, Encoded | None]:
-    """Training and validation rows, encoded. Validation is always on the last responses alone,
-    whatever the loss is on, so that runs compare."""
-    data, workers = options.data, options.data.workers
-    settings = Settings(data.max_length, data.too_long, data.loss_on)
-    held_out = None
-    with parallel.local_main_first():
-        examples = encoded.encode(data.path, tokenizer, settings, limit=limit, workers=workers)
-        path = validation_path(data)
-        if path is not None:
-            held_out = encoded.encode(
-                path,
-                tokenizer,
-                Settings(data.max_length, data.too_long),
-                limit=limit,
-                workers=workers,
-                label="encode validation",
-            )
-    return examples, held_out
 
 
 def _account(run: Run, options: TrainOptions, examples: Encoded, held_out: Encoded | None) -> None:

@@ -36,6 +36,7 @@ from meadowlark.train.loss import Evaluation, evaluate, learn_in_chunks, summed_
 from meadowlark.train.model import save_weights
 from meadowlark.train.options import RunOptions, TrainOptions
 from meadowlark.train.pack import Step, lay_out, passes_of
+from meadowlark.train.plan import Plan
 from meadowlark.train.prefix import why_not
 from meadowlark.train.samples import SAMPLES, Sampler
 from meadowlark.train.shards import Sharded, gathered, is_sharded, load_shards, save_shards
@@ -60,7 +61,10 @@ def _steps_of(checkpoint: Path) -> int:
 
 
 class PackedTrainer(Trainer):
-    """Trains one model over a plan of steps, logging to ``out`` and keeping one checkpoint."""
+    """Trains one model over a plan of steps, logging to ``out`` and keeping one checkpoint.
+
+    ``plan`` tells of the FLOPs of a token, so that the log has an MFU.
+    """
 
     def __init__(
         self,
@@ -73,7 +77,9 @@ class PackedTrainer(Trainer):
         stop_below: float | None = None,
         *,
         sampler: Sampler | None = None,
+        plan: Plan | None = None,
     ) -> None:
+        self.plan = plan
         self.options, self.examples, self.steps = options, examples, steps
         self.checkpoints = out / CHECKPOINTS
         self.validation = validation
@@ -94,6 +100,7 @@ class PackedTrainer(Trainer):
         self._mark = (time.monotonic(), 0)
         self._signal = 0  # the signal this process has had
         self._stopping = False  # whether any process has had one
+        self._mfu: float | None = None  # at the last logged step
         self._evaluations: list[dict[str, Any]] = []
         self.progress: Progress | None = None
         learn_in_chunks(model)  # before accelerate keeps the model's forward
@@ -178,7 +185,8 @@ class PackedTrainer(Trainer):
         before = self.tokens_seen
         self._count_tokens(self.state.global_step + 1)
         if self.progress is not None:
-            note = f"loss {float(total):.3f}, {_peak_memory_bytes() / 1e9:.1f} GB"
+            used = f", MFU {self._mfu:.0%}" if self._mfu is not None else ""
+            note = f"loss {float(total):.3f}, {_peak_memory_bytes() / 1e9:.1f} GB{used}"
             self.progress.advance(self.tokens_seen - before, note)
         return total
 
@@ -255,10 +263,15 @@ class PackedTrainer(Trainer):
             key: logs[key] for key in ("loss", "learning_rate", "grad_norm") if key in logs
         }
         line |= {"tokens": self.tokens_seen, "tokens_per_s": round(speed, 1)}
+        line["memory_bytes"] = _peak_memory_bytes()
         (computed, whole), self._computed = self._computed, [0, 0]
-        if computed < whole:
-            line["shared"] = round(1 - computed / whole, 3)
-        self._write({**line, "memory_bytes": _peak_memory_bytes()})
+        computed_share = computed / whole if whole else 1.0
+        if computed_share < 1.0:
+            line["shared"] = round(1 - computed_share, 3)
+        if self.plan is not None:
+            self._mfu = self.plan.mfu(speed * computed_share)
+            line["mfu"] = round(self._mfu, 4)
+        self._write(line)
 
     def _write(self, line: dict[str, Any]) -> dict[str, Any]:
         step = self.state.global_step
