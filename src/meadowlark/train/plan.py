@@ -274,13 +274,13 @@ def beside(made: Plan, lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     GPU, the whole process on a CPU.
     """
     steps = [line for line in lines if "tokens_per_s" in line]
-    rates = [line["tokens_per_s"] for line in (steps[1:] or steps)]
+    timed = steps[1:] or steps
     measured: dict[str, Any] = {}
-    if rates:
+    if timed:
         measured = {
             "peak_memory_bytes": max(line["memory_bytes"] for line in steps),
-            "tokens_per_s": median(rates),
-            "mfu": made.mfu(median(rates)),
+            "tokens_per_s": median(line["tokens_per_s"] for line in timed),
+            "mfu": median(line["mfu"] for line in timed),
         }
     predicted = {
         "peak_memory_bytes": made.memory.peak,
