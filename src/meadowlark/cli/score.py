@@ -28,12 +28,15 @@ def score(
     model: Annotated[
         str | None, typer.Option("--model", help="Score this model; the others are references.")
     ] = None,
-    protocol: Annotated[
-        str,
+    reading: Annotated[
+        str | None,
         typer.Option(
-            "--protocol", help="How a judge's text is read: brackets ([[A]]) or alpacare."
+            "--reading",
+            "--protocol",
+            help="How a judge's text is read: brackets ([[A]]; a transcript's default), strict, "
+            "alpacare or letter. Our own verdicts are read again only with this.",
         ),
-    ] = "brackets",
+    ] = None,
     seed: Seed = 42,
     limit: Limit = None,
     force: Force = False,
@@ -68,14 +71,14 @@ def score(
     from meadowlark.records import Score
 
     if out is None:
-        found = compute(verdicts, model=model, protocol=protocol, seed=seed, limit=limit)
+        found = compute(verdicts, model=model, reading=reading, seed=seed, limit=limit)
         _show(found.scores)
         for warning in found.warnings:
             stdout.print(f"  warning: {warning}", markup=False, style="yellow")
         if found.rejected:
             stdout.print(f"  {len(found.rejected):,} rows were no verdicts", style="yellow")
         return
-    run = stage(verdicts, out, model=model, protocol=protocol, seed=seed, limit=limit, force=force)
+    run = stage(verdicts, out, model=model, reading=reading, seed=seed, limit=limit, force=force)
     _show([Score(**row) for row in json.loads((out / "scores.json").read_text("utf-8"))])
     summarise(run, out, done_before=run.done_before)
 

@@ -280,7 +280,7 @@ def compute(
     inputs: Sequence[Path],
     *,
     model: str | None = None,
-    protocol: str = "brackets",
+    reading: str | None = None,
     seed: int = SEED,
     limit: int | None = None,
 ) -> Scored:
@@ -308,7 +308,7 @@ def compute(
     verdicts: list[Verdict] = []
     rejected: list[Rejected] = []
     for path in inputs:
-        found, bad = read_verdicts(path, protocol, limit)
+        found, bad = read_verdicts(path, reading, limit)
         verdicts += found
         rejected += bad
     scores, rows, warnings = score_verdicts(verdicts, model, seed)
@@ -320,7 +320,7 @@ def score(
     out: Path,
     *,
     model: str | None = None,
-    protocol: str = "brackets",
+    reading: str | None = None,
     seed: int = SEED,
     limit: int | None = None,
     force: bool = False,
@@ -333,14 +333,14 @@ def score(
     run = open_run(
         "score",
         out,
-        options={"model": model, "protocol": protocol, "limit": limit},
+        options={"model": model, "reading": reading, "limit": limit},
         inputs={f"input {number}": path for number, path in enumerate(inputs, start=1)},
         seed=seed,
         force=force,
     )
     if run.complete:
         return run
-    found = compute(inputs, model=model, protocol=protocol, seed=seed, limit=limit)
+    found = compute(inputs, model=model, reading=reading, seed=seed, limit=limit)
     with run:
         if found.verdicts:
             run.manifest.rows["in"] = len(found.verdicts) + len(found.rejected)
