@@ -64,7 +64,7 @@ def test_without_out_scores_are_shown_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["judge", "{0}", "{1}", "--judge", "openai:gpt-4", "--out", "{2}"], "not built yet"),
+        (["judge", "{0}", "{1}", "--judge", "gpt-4", "--out", "{2}"], "names no model"),
         (
             ["judge", "{0}", "nowhere", "--judge", "overlap", "--out", "{2}"],
             "no such file or folder",

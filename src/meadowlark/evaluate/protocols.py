@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 from pathlib import Path
 from string import Template
 from typing import Literal
@@ -18,6 +17,7 @@ from pydantic import model_validator
 
 from meadowlark.config import Options, load
 from meadowlark.errors import unknown
+from meadowlark.evaluate.alpaca_eval import shown_switched
 from meadowlark.evaluate.reading import READINGS
 from meadowlark.llm import Sampling
 from meadowlark.records import Turn
@@ -39,7 +39,6 @@ PLACES = {
     "rubric": {"prompt", "answer", "criterion"},
 }
 """What the text of each kind of protocol must hold; single and rubric may also hold $target."""
-SHUFFLED = "is_switched_outputs"
 
 
 class Protocol(Options):
@@ -130,5 +129,4 @@ def orders(protocol: Protocol, instruction: str) -> tuple[Literal["a", "b"], ...
     """
     if protocol.orders == "both":
         return ("a", "b")
-    switched = random.Random(f"{SHUFFLED}{instruction}0").choices([False, True])[0]
-    return ("a",) if switched else ("b",)
+    return ("a",) if shown_switched(instruction) else ("b",)
