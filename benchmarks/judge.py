@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 sys.path.insert(0, str(ROOT / "src"))
 
 from chat_server import ChatServer
-from scripted_judge import TIMEOUT_S, ScriptedJudge, plan
+from scripted_judge import LATENCY_S, TIMEOUT_S, ScriptedJudge, committed, plan
 
 MODELS = (
     "AlpaCare-7b",
@@ -72,12 +72,14 @@ def main() -> None:
         **stamp(("aiohttp", "numpy", "pyarrow")),
         "judged": f"{len(MODELS)} models x {len(REFERENCES)} references x 2 orders x 216 prompts",
         "in_flight": asked.in_flight,
+        "latency_s": LATENCY_S,
         "verdicts": verdicts,
         "winners": dict(sum((Counter(run["winners"]) for run in runs.values()), Counter())),
         "unlike_the_script": sum(run["unlike_the_script"] for run in runs.values()),
         "judged_twice": sum(run["judged_twice"] for run in runs.values()),
         "missing": sum(run["missing"] for run in runs.values()),
-        "whole_replies_sent_again_after_a_kill": sum(n - 1 for n in judge.answered.values()),
+        "on_disk_and_asked_again": sum(run["on_disk_and_asked_again"] for run in runs.values()),
+        "not_yet_on_disk_and_asked_again": sum(n - 1 for n in judge.answered.values()),
         "kills": sum(run["kills"] for run in runs.values()),
         "bounds_wrong": sum(run["bounds_wrong"] for run in runs.values()),
         "went_wrong_on_the_way": dict(judge.happened),
@@ -86,7 +88,13 @@ def main() -> None:
         ),
         "runs": runs,
     }
-    faults = ("unlike_the_script", "judged_twice", "missing", "bounds_wrong")
+    faults = (
+        "unlike_the_script",
+        "judged_twice",
+        "missing",
+        "bounds_wrong",
+        "on_disk_and_asked_again",
+    )
     wrong = [name for name in faults if result[name]]
     asked.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(f"{verdicts:,} verdicts in {asked.out}")
@@ -105,10 +113,12 @@ def judged(
     command += ["--models", str(folder / "models.toml"), "-j", str(in_flight), "--out", str(out)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     kills = 0
+    on_disk: set[str] = set()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.monotonic()
     for _ in range(KILLED.get(model, 0)):
-        kills += killed(command, environment, judge, server)
+        kills += killed(command, environment, judge)
+        on_disk |= committed(out / "journal.sqlite")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{model}: exit {done.returncode}\n{done.stderr}")
@@ -121,22 +131,21 @@ def judged(
         "wall_s": round(wall_s, 2),
         "cpu_s": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2),
         "kills": kills,
+        "on_disk_and_asked_again": sum(judge.answered[content] > 1 for content in on_disk),
         "cost_usd": manifest["cost_usd"],
         **checked(mine, others, out),
     }
 
 
-def killed(
-    command: list[str], environment: dict[str, str], judge: ScriptedJudge, server: ChatServer
-) -> int:
+def killed(command: list[str], environment: dict[str, str], judge: ScriptedJudge) -> int:
     """Start the command and kill it after some hundred replies; 0 where it ended before."""
-    begun = sum(judge.answered.values())
+    begun = judge.answered.total()
     wait = random.Random(begun).randint(REQUESTS_A_KILL // 2, REQUESTS_A_KILL)
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     pause = threading.Event()
-    while sum(judge.answered.values()) - begun < wait and process.poll() is None:
+    while judge.answered.total() - begun < wait and process.poll() is None:
         pause.wait(0.002)
     ended = process.poll() is not None
     process.kill()

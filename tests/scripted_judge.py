@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+import sqlite3
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from aiohttp import web
 
 from chat_server import completion, half_body, reset
 
+LATENCY_S = 0.01
 TIMEOUT_S = 0.5
 SLOW_S = 1.0
 Fault = Literal["429", "half a JSON", "timeout", "reset", "HTTP 500"]
@@ -96,6 +101,22 @@ def plan(messages: list[Mapping[str, Any]]) -> Plan:
     return Plan(choice, said, never, None if never else fault)
 
 
+def content_of(messages: Iterable[Mapping[str, Any]]) -> str:
+    """What a request is counted by: a hash of its messages."""
+    turns = [[message["role"], message["content"]] for message in messages]
+    return hashlib.sha256(json.dumps(turns).encode()).hexdigest()
+
+
+def committed(journal: Path) -> set[str]:
+    """The contents of the requests whose replies are on disk in a journal."""
+    with closing(sqlite3.connect(journal)) as connection:
+        rows = connection.execute("SELECT request FROM calls WHERE state = 'done'").fetchall()
+    return {
+        content_of({"role": role, "content": text} for role, text in json.loads(row)["turns"])
+        for (row,) in rows
+    }
+
+
 class ScriptedJudge:
     """The handler of a :class:`ChatServer`; ``answered`` counts whole replies by content, and
     ``happened`` what went wrong on the way."""
@@ -106,8 +127,9 @@ class ScriptedJudge:
         self._met: set[str] = set()
 
     async def __call__(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        await asyncio.sleep(LATENCY_S)
         one = plan(body["messages"])
-        content = hashlib.sha256(repr(body["messages"]).encode()).hexdigest()
+        content = content_of(body["messages"])
         if one.never == "HTTP 400":
             self.happened["HTTP 400"] += 1
             return web.json_response({"error": {"message": "no such thing"}}, status=400)

@@ -17,9 +17,9 @@ from meadowlark.evaluate.protocols import protocol_of
 from meadowlark.evaluate.score import compute
 from meadowlark.evaluate.verdicts import winner_of
 from meadowlark.records import Verdict
-from scripted_judge import TIMEOUT_S, ScriptedJudge, plan
+from scripted_judge import TIMEOUT_S, ScriptedJudge, committed, plan
 
-ITEMS = 60
+ITEMS = 40
 CONCURRENCY = 16
 REFERENCES = ("gpt-4", "claude-2")
 
@@ -54,11 +54,12 @@ def test_every_verdict_ends_read_or_counted_none_twice_killed_and_resumed(
         command += ["--judge", "scripted", "--models", str(models), "--limit", str(ITEMS)]
         command += ["-j", str(CONCURRENCY), "--out", str(out)]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while sum(judge.answered.values()) < 40 and process.poll() is None:
+        while judge.answered.total() < 60 and process.poll() is None:
             time.sleep(0.005)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         assert not (out / "manifest.json").exists()
+        on_disk, before = committed(out / "journal.sqlite"), judge.answered.total()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
@@ -67,9 +68,11 @@ def test_every_verdict_ends_read_or_counted_none_twice_killed_and_resumed(
     assert len(found) == len(got) == len(expected)
     assert got == expected
     assert {v.by for v in found} == {"judge:scripted"}
-    # What was whole before the kill, or in flight at it, and nothing else, may be asked again.
-    twice = sum(count - 1 for count in judge.answered.values())
-    assert twice <= CONCURRENCY
+    # What was not on disk at the kill, and nothing else, is asked again.
+    assert on_disk
+    assert all(judge.answered[content] == 1 for content in on_disk)
+    again = sum(count - 1 for count in judge.answered.values())
+    assert again <= before - len(on_disk) + CONCURRENCY
     assert {"429", "half a JSON", "timeout", "reset", "HTTP 500"} <= judge.happened.keys()
     manifest = json.loads((out / "manifest.json").read_text())
     unreadable = sum(winner == "unreadable" for winner, _ in expected.values())

@@ -140,7 +140,8 @@ def test_alpacares_other_prompts_are_read_from_the_published_files(
 ) -> None:
     questions, rejected = load(resolve(name, real_data))
     assert (len(questions), rejected) == (n, [])
-    assert all(question.target and not question.choices for question in questions)
+    assert sum(not question.target for question in questions) <= 2  # davinci said nothing there
+    assert not any(question.choices for question in questions)
     assert len({question.group for question in questions}) == groups
 
 
