@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "judge.json")
     asked = parser.parse_args()
     data = Path(os.environ["MEADOWLARK_DATA"]) / "alpacare"
+    stamped = stamp(("aiohttp", "numpy", "pyarrow"))
     judge = ScriptedJudge()
     runs: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as made, ChatServer(judge) as server:
@@ -69,7 +70,7 @@ def main() -> None:
     straight = [run for run in runs.values() if not run["kills"]]
     verdicts = sum(run["verdicts"] for run in runs.values())
     result = {
-        **stamp(("aiohttp", "numpy", "pyarrow")),
+        **stamped,
         "judged": f"{len(MODELS)} models x {len(REFERENCES)} references x 2 orders x 216 prompts",
         "in_flight": asked.in_flight,
         "latency_s": LATENCY_S,
