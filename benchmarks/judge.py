@@ -114,12 +114,13 @@ def judged(
     command += ["--models", str(folder / "models.toml"), "-j", str(in_flight), "--out", str(out)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     kills = 0
-    on_disk: set[str] = set()
+    on_disk: dict[str, int] = {}  # how often each was answered when it was first seen there
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.monotonic()
     for _ in range(KILLED.get(model, 0)):
         kills += killed(command, environment, judge)
-        on_disk |= committed(out / "journal.sqlite")
+        for content in committed(out / "journal.sqlite"):
+            on_disk.setdefault(content, judge.answered[content])
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{model}: exit {done.returncode}\n{done.stderr}")
@@ -132,7 +133,7 @@ def judged(
         "wall_s": round(wall_s, 2),
         "cpu_s": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2),
         "kills": kills,
-        "on_disk_and_asked_again": sum(judge.answered[content] > 1 for content in on_disk),
+        "on_disk_and_asked_again": sum(judge.answered[c] > n for c, n in on_disk.items()),
         "cost_usd": manifest["cost_usd"],
         **checked(mine, others, out),
     }

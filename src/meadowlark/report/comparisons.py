@@ -13,12 +13,17 @@ from meadowlark.records import Score, Verdict
 from meadowlark.report import plots
 from meadowlark.report.content import (
     Column,
+    Details,
     Figure,
+    Link,
+    Prose,
     Section,
     Table,
     counted,
+    number,
     percent,
     plural,
+    slug,
     text,
 )
 from meadowlark.report.lineage import Lineage
@@ -33,6 +38,11 @@ WINNERS = {
     "unreadable": "unreadable",
 }
 """How a verdict may fall, and the column that counts it."""
+LABELLED = " · "
+"""What divides a task from the label of the items that it is about (``difficulty 3``)."""
+AVERAGE = "average over "
+MOST_ROWS = 8
+MOST_ROWS_OF_A_TABLE = 40
 COUNTS = ("wins", "ties", "losses", "unreadable")
 """Metrics that the table of verdicts shows by order, and the table of scores not again."""
 
@@ -42,14 +52,21 @@ def section(lineage: Lineage) -> Section | None:
     runs = compared(lineage)
     scored = [(run, s) for run in runs for s in run.scores]
     names = model_names(lineage.runs)
-    verdicts = _verdicts(lineage, runs)
+    verdicts = verdicts_of(lineage, runs)
     if not scored and not verdicts:
         return None
     blocks: list[Any] = []
     judges = sorted({v.by for v in verdicts})
     rates = [s for _, s in scored if s.metric == "win_rate"]
-    if rates:
-        blocks.append(_rate_plot(rates, names))
+    blocks += [Prose(sentence) for sentence in answers_in_words([s for _, s in scored], names)]
+    if verdicts:
+        blocks.append(Link("verdicts.html", "Read every prompt, answer and verdict side by side"))
+    whole = [s for s in rates if LABELLED not in s.task]
+    if whole and len(whole) <= MOST_ROWS:
+        blocks.append(_rate_plot(whole, names))
+    elif whole:
+        blocks += _bar_plots(whole, names, "reference", "win-rates")
+    blocks += _label_plots(rates, names)
     if scored:
         if verdicts:  # the table of verdicts has the counts, by order
             scored = [(run, s) for run, s in scored if s.metric not in COUNTS]
@@ -57,7 +74,11 @@ def section(lineage: Lineage) -> Section | None:
             "Scores with 95 % intervals. A win counts 1, a tie ½; unreadable verdicts are left out "
             "and counted, and two bounds count them all as lost or as won."
         )
-        blocks.append(score_table("comparison_scores", caption, scored, names, {}))
+        table = score_table("comparison_scores", caption, scored, names, {})
+        if len(scored) > MOST_ROWS_OF_A_TABLE:
+            blocks.append(Details(f"All {len(scored):,} scores", [table]))
+        else:
+            blocks.append(table)
     if verdicts:
         blocks += _verdict_blocks(verdicts, names)
     lead = f"Judged by {', '.join(judges)}." if judges else ""
@@ -69,11 +90,167 @@ def section(lineage: Lineage) -> Section | None:
     return Section("answers", "Answers compared", lead, blocks)
 
 
-def _verdicts(lineage: Lineage, runs: Sequence[RunFolder]) -> list[Verdict]:
+def verdicts_of(lineage: Lineage, runs: Sequence[RunFolder]) -> list[Verdict]:
     """The verdicts of the last runs that hold any: a score's folder repeats those of its judge."""
     holders = [run for run in runs if run.verdicts]
     repeated = {label for run in holders for label in lineage.ancestors(run)}
     return [v for run in holders if run.label not in repeated for v in run.verdicts]
+
+
+# --------------------------------------------------------------------------- in words
+
+
+def answers_in_words(scores: Sequence[Score], names: dict[str, str]) -> list[str]:
+    """Which model is better, by how much, how sure that is and who says so: a sentence each.
+
+    A model's overall rate is its average over references, or that against its only one. A jury, or
+    the majority of people, speaks for its members.
+    """
+    rates = [s for s in scores if s.metric == "win_rate" and LABELLED not in s.task]
+    found: dict[tuple[str, str], list[Score]] = {}
+    for s in rates:
+        found.setdefault((s.task.partition("): ")[0], s.model), []).append(s)
+    differences = [s for s in scores if s.metric == "win_rate_difference"]
+    judges = _speakers({judge for judge, _ in found})
+    sentences = []
+    for (judge, model), own in found.items():
+        if judge not in judges:
+            continue
+        best = next((s for s in own if AVERAGE in s.task), own[0] if len(own) == 1 else None)
+        for s in [best] if best is not None else own:
+            other = s.task.partition("): ")[2].removeprefix("against ")
+            over = (
+                f"the {other.removeprefix(AVERAGE)}"
+                if AVERAGE in other
+                else names.get(other, other)
+            )
+            sentences.append(
+                f"{_who(judge)} preferred {names[model]} to {over} in {percent(s.value)} of "
+                f"{plural(s.n, 'prompt')}{_sure(s, 0.5)}."
+            )
+    for s in differences:
+        judge, _, pair = s.task.partition("): ")
+        a, _, rest = pair.partition(" minus ")
+        b = rest.rpartition(", over ")[0]
+        if judge in judges:
+            points = f"{number(100 * abs(s.value), 1)} percentage points"
+            way = "higher" if s.value > 0 else "lower"
+            sentences.append(
+                f"Against the same references, {names.get(a, a)}’s win rate is {points} {way} than "
+                f"{names.get(b, b)}’s{_sure(s, 0.0)}, by {_who(judge, start=False)}."
+            )
+    return sentences
+
+
+def _speakers(judges: set[str]) -> set[str]:
+    """Whose numbers are told in words: the jury or majority where there is one, else everybody."""
+    voted = {j for j in judges if j.endswith(("(judge:jury", "(human:majority"))}
+    members = {
+        j
+        for j in judges - voted
+        for v in voted
+        if j.partition(" (")[0] == v.partition(" (")[0]
+        and j.partition(" (")[2].partition(":")[0] == v.partition(" (")[2].partition(":")[0]
+    }
+    return judges - members
+
+
+def _who(judge: str, *, start: bool = True) -> str:
+    """``preference (judge:x`` in words."""
+    criterion, _, by = judge.partition(" (")
+    kind, _, name = by.partition(":")
+    if name == "overlap":
+        words = "the overlap of words (no judgement of quality)"
+    elif name == "jury":
+        words = "the jury of judge models"
+    elif name == "majority":
+        words = "the majority of people"
+    else:
+        words = f"{'the judge model' if kind == 'judge' else 'the person'} {name}"
+    if criterion not in ("preference",) and name != "overlap":
+        words += f", asked for {criterion},"
+    return words[0].upper() + words[1:] if start else words
+
+
+def _sure(s: Score, equal: float) -> str:
+    """How sure a rate or difference is, and whether it differs from ``equal``."""
+    if s.low is None or s.high is None:
+        return " (no interval: too few prompts)"
+    low, high = number(100 * s.low, 1), number(100 * s.high, 1)
+    shown = s.low > equal or s.high < equal
+    told = "a difference" if shown else "which does not show a difference"
+    lost = f"; {s.n_unreadable:,} with an unreadable verdict" if s.n_unreadable else ""
+    return f" (95 %: {low} to {high}; equal is {number(100 * equal, 0)}{lost}), {told}"
+
+
+# --------------------------------------------------------------------------- plots
+
+
+def _bar_plots(rates: Sequence[Score], names: dict[str, str], axis: str, name: str) -> list[Figure]:
+    """Win rates as bars, a group for each reference or label, one plot a judge."""
+    by_judge: dict[str, list[Score]] = {}
+    for s in rates:
+        by_judge.setdefault(s.task.partition("): ")[0], []).append(s)
+    figures = []
+    chosen = _speakers(set(by_judge))
+    for number_, (judge, own) in enumerate((j, s) for j, s in by_judge.items() if j in chosen):
+        categories = list(dict.fromkeys(_category(s, names) for s in own))
+        models = list(dict.fromkeys(s.model for s in own))
+        bars = []
+        for model in models:
+            mine = {_category(s, names): s for s in own if s.model == model}
+            values = [mine[c].value if c in mine else None for c in categories]
+            intervals = [
+                (mine[c].low, mine[c].high)
+                if c in mine and mine[c].low is not None and mine[c].high is not None
+                else None
+                for c in categories
+            ]
+            bars.append(plots.Bars(names[model], values, intervals))  # type: ignore[arg-type]
+        words = "; ".join(
+            f"{names[s.model]}, {_category(s, names)}: {percent(s.value)}" for s in own
+        )
+        drawn = plots.bar_plot(
+            f"{name}-{number_}",
+            f"Win rates by {axis}",
+            f"{words}. Equal models have 50 %.",
+            categories,
+            bars,
+            x_label=axis,
+            y_label="win rate (%)",
+            reference=plots.Reference("equal", 0.5),
+        )
+        n = ", ".join(f"{n:,}" for n in sorted({s.n for s in own}))
+        caption = f"Win rates by {axis}, with 95 % intervals; {_who(judge, start=False)}. n = {n}."
+        figures.append(Figure(drawn, caption))
+    return figures
+
+
+def _category(s: Score, names: dict[str, str]) -> str:
+    task, _, label = s.task.partition("): ")[2].partition(LABELLED)
+    if label:
+        return label.partition(" ")[2]
+    other = task.removeprefix("against ")
+    return "average" if other.startswith(AVERAGE) else names.get(other, other)
+
+
+def _label_plots(rates: Sequence[Score], names: dict[str, str]) -> list[Figure]:
+    """Win rates by difficulty, by topic and so on, where scores by label are there."""
+    kinds: dict[str, list[Score]] = {}
+    for s in rates:
+        if LABELLED in s.task:
+            kinds.setdefault(s.task.rpartition(LABELLED)[2].partition(" ")[0], []).append(s)
+    figures = []
+    for kind, own in kinds.items():
+        counts: dict[str, int] = {}
+        for s in own:
+            label = _category(s, names)
+            counts[label] = max(counts.get(label, 0), s.n)
+        most = sorted(counts, key=lambda label: (-counts[label], label))[:MOST_ROWS]
+        figures += _bar_plots(
+            [s for s in own if _category(s, names) in most], names, kind, f"win-rates-{slug(kind)}"
+        )
+    return figures
 
 
 def _rate_plot(rates: Sequence[Score], names: dict[str, str]) -> Figure:

@@ -1,0 +1,191 @@
+"""The page on which one reads prompt, answers and verdicts side by side, filtered without script.
+
+Verdicts, and the questions and answers of the runs, come in; pages of HTML come out, each prompt
+once. Filters are radio buttons and CSS: prompts on which judges disagree, on which a judge flipped
+with the order, and with an unreadable verdict. Everything is escaped by the template engine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from meadowlark.records import Answer, Question, Verdict, Winner
+from meadowlark.report import comparisons
+from meadowlark.report.content import Side, plural
+from meadowlark.report.examples import clip
+from meadowlark.report.lineage import Lineage
+from meadowlark.report.read import RunFolder
+from meadowlark.report.scores import compared, model_names
+from meadowlark.templates import split_content
+
+ITEMS = 250
+"""Prompts on a page; further ones go to further pages."""
+FILTERS = {
+    "all": "all prompts",
+    "disagree": "judges disagree",
+    "flip": "order flips",
+    "unread": "unreadable",
+}
+BADGES = {"disagree": "judges disagree", "flip": "order flip", "unread": "unreadable verdict"}
+_POINTS: dict[Winner, float] = {"a": 1.0, "b": 0.0, "tie": 0.5, "both_bad": 0.5}
+_KINDS: dict[Winner, str] = {"a": "won", "b": "lost", "unreadable": "unread"}
+
+
+@dataclass
+class Item:
+    """One prompt as shown."""
+
+    number: int
+    heading: str
+    prompt: str
+    sides: list[Side]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    said: list[dict[str, str]] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
+
+    @property
+    def badges(self) -> list[str]:
+        """The flags in words."""
+        return [BADGES[flag] for flag in self.flags]
+
+
+def flags_of(verdicts: Iterable[Verdict]) -> list[str]:
+    """What is remarkable about one item's verdicts: keys of :data:`BADGES`.
+
+    ``flip``: one rater, one pair, and different winners in the two orders. ``disagree``: two raters
+    whose points over both orders lie on different sides (or one's on neither). An unreadable
+    verdict takes no part in either and gives ``unread``.
+    """
+    rows = list(verdicts)
+    points: dict[tuple[str, str, str], dict[str, dict[str, list[float]]]] = {}
+    for v in rows:
+        if v.winner in _POINTS:
+            by_rater = points.setdefault((v.criterion, v.a, v.b), {})
+            orders = by_rater.setdefault(v.by, {})
+            orders.setdefault(v.shown_first, []).append(_POINTS[v.winner])
+    flip = disagree = False
+    for by_rater in points.values():
+        sides = set()
+        for orders in by_rater.values():
+            means = [sum(given) / len(given) for given in orders.values()]
+            flip = flip or len(set(means)) > 1
+            mean = sum(means) / len(means)
+            sides.add("a" if mean > 0.5 else "b" if mean < 0.5 else "tie")
+        disagree = disagree or len(sides) > 1
+    unread = any(v.winner == "unreadable" for v in rows)
+    told = {"disagree": disagree, "flip": flip, "unread": unread}
+    return [name for name, true in told.items() if true]
+
+
+def pages(lineage: Lineage, research: str) -> dict[str, str]:
+    """The pages by file name; none where no run holds verdicts."""
+    verdicts = comparisons.verdicts_of(lineage, compared(lineage))
+    if not verdicts:
+        return {}
+    items = _items(verdicts, lineage.runs, model_names(lineage.runs))
+    parts = [items[start : start + ITEMS] for start in range(0, len(items), ITEMS)]
+    names = {
+        n: "verdicts.html" if n == 1 else f"verdicts-{n}.html" for n in range(1, len(parts) + 1)
+    }
+    summary = (
+        f"{plural(len(items), 'prompt')}, {plural(len(verdicts), 'verdict')}, by "
+        + ", ".join(sorted({v.by for v in verdicts}))
+    )
+    folder = resources.files("meadowlark.report")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string((folder / "viewer.html").read_text(encoding="utf-8"))
+    style = (folder / "page.css").read_text(encoding="utf-8")
+    made = {}
+    for number, part in enumerate(parts, start=1):
+        counts = {key: sum(key in item.flags for item in part) for key in BADGES}
+        made[names[number]] = (
+            template.render(
+                style=Markup(re.sub(r"/\*.*?\*/\n?", "", style, flags=re.S)),
+                summary=summary,
+                research=research,
+                filters=[
+                    (key, title, counts.get(key, len(part))) for key, title in FILTERS.items()
+                ],
+                items=part,
+                page=number,
+                pages=list(names) if len(names) > 1 else [],
+                names=names,
+            )
+            + "\n"
+        )
+    return made
+
+
+def _items(
+    verdicts: Sequence[Verdict], runs: Sequence[RunFolder], names: dict[str, str]
+) -> list[Item]:
+    questions: dict[str, Question] = {}
+    texts: dict[str, dict[str, Answer]] = {}
+    # A judge's own folder holds the names that its verdicts bear, so it goes first.
+    for run in sorted(runs, key=lambda run: not run.verdicts):
+        for question in run.questions:
+            questions.setdefault(question.id, question)
+        for answer in run.answers:
+            if answer.draw == 0:
+                texts.setdefault(answer.item, {}).setdefault(answer.model, answer)
+    by_item: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        by_item.setdefault(verdict.item, []).append(verdict)
+    made = []
+    for number, (item, rows) in enumerate(by_item.items(), start=1):
+        question = questions.get(item)
+        models = list(dict.fromkeys([v.a for v in rows] + [v.b for v in rows]))
+        sides = [_side(names[m], texts.get(item, {}).get(m)) for m in models]
+        group = f" · {question.group}" if question is not None and question.group else ""
+        prompt = "(the prompt is in none of the runs given)"
+        if question is not None:
+            prompt = clip("\n\n".join(part for part in split_content(question.prompt) if part))
+        one = Item(number, f"{item}{group}", prompt, sides, flags=flags_of(rows))
+        grouped: dict[tuple[str, str, str, str], list[Verdict]] = {}
+        for v in rows:
+            grouped.setdefault((v.a, v.b, v.by, v.criterion), []).append(v)
+        several = len({v.criterion for v in rows}) > 1
+        for (a, b, by, criterion), cells in grouped.items():
+            pair = f"{names[a]} against {names[b]}" + (f", {criterion}" if several else "")
+            one.rows.append({"pair": pair, "by": by, "cells": _cells(cells, names)})
+            for v in cells:
+                words = v.raw or (f"({v.note})" if v.note else "")
+                if words:
+                    first = names[v.a if v.shown_first == "a" else v.b]
+                    who = f"{by} on {pair}, {first} shown first"
+                    one.said.append({"who": who, "text": clip(words)})
+        made.append(one)
+    return made
+
+
+def _side(name: str, answer: Answer | None) -> Side:
+    if answer is None:
+        return Side(name, "(the answer is in none of the runs given)")
+    return Side(
+        name, clip(answer.text) or "(nothing)", "" if answer.status == "ok" else answer.status
+    )
+
+
+def _cells(verdicts: Sequence[Verdict], names: dict[str, str]) -> list[list[dict[str, str]]]:
+    """What was said with the first model shown first, and with the second."""
+    cells = []
+    for order in ("a", "b"):
+        cell = []
+        for v in verdicts:
+            if v.shown_first == order:
+                winner = {"a": names[v.a], "b": names[v.b]}.get(v.winner)
+                words = winner or v.winner.replace("_", " ")
+                if v.preference is not None and winner:
+                    words += f" ({100 * max(v.preference, 1 - v.preference):.0f} %)"
+                cell.append({"kind": _KINDS.get(v.winner, "tied"), "text": words})
+        cells.append(cell)
+    return cells
