@@ -5,8 +5,10 @@ Reads ``scores.json`` and ``verdicts.parquet`` of a judge's run and of the runs 
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from meadowlark.records import Score, Verdict
@@ -60,7 +62,12 @@ def section(lineage: Lineage) -> Section | None:
     rates = [s for _, s in scored if s.metric == "win_rate"]
     blocks += [Prose(sentence) for sentence in answers_in_words([s for _, s in scored], names)]
     if verdicts:
-        blocks.append(Link("verdicts.html", "Read every prompt, answer and verdict side by side"))
+        blocks.append(
+            Link(
+                "verdicts.html",
+                "Every prompt with its answers and verdicts (verdicts.html, beside this page)",
+            )
+        )
     whole = [s for s in rates if LABELLED not in s.task]
     if whole and len(whole) <= MOST_ROWS:
         blocks.append(_rate_plot(whole, names))
@@ -106,18 +113,19 @@ def answers_in_words(scores: Sequence[Score], names: dict[str, str]) -> list[str
     A model's overall rate is its average over references, or that against its only one. A jury, or
     the majority of people, speaks for its members.
     """
-    rates = [s for s in scores if s.metric == "win_rate" and LABELLED not in s.task]
-    found: dict[tuple[str, str], list[Score]] = {}
-    for s in rates:
-        found.setdefault((s.task.partition("): ")[0], s.model), []).append(s)
-    differences = [s for s in scores if s.metric == "win_rate_difference"]
-    judges = _speakers({judge for judge, _ in found})
+    found: dict[str, list[Score]] = {}
+    for s in overall(scores):
+        found.setdefault(s.task.partition("): ")[0], []).append(s)
+    differences = {
+        (judge, *_models_of(pair)): s
+        for s in scores
+        if s.metric == "win_rate_difference"
+        for judge, _, pair in [s.task.partition("): ")]
+    }
     sentences = []
-    for (judge, model), own in found.items():
-        if judge not in judges:
-            continue
-        best = next((s for s in own if AVERAGE in s.task), own[0] if len(own) == 1 else None)
-        for s in [best] if best is not None else own:
+    for judge, own in found.items():
+        own.sort(key=lambda s: -s.value)
+        for s in own:
             other = s.task.partition("): ")[2].removeprefix("against ")
             over = (
                 f"the {other.removeprefix(AVERAGE)}"
@@ -125,21 +133,56 @@ def answers_in_words(scores: Sequence[Score], names: dict[str, str]) -> list[str
                 else names.get(other, other)
             )
             sentences.append(
-                f"{_who(judge)} preferred {names[model]} to {over} in {percent(s.value)} of "
-                f"{plural(s.n, 'prompt')}{_sure(s, 0.5)}."
+                f"{_who(judge)}: {names[s.model]} wins {percent(s.value)} against {over} (a tie "
+                f"counts half; {plural(s.n, 'prompt')}; {_interval_in_words(s, 0.5)}). "
+                + _verdict_in_words(s, 0.5, "Better", "Worse")
             )
-    for s in differences:
-        judge, _, pair = s.task.partition("): ")
-        a, _, rest = pair.partition(" minus ")
-        b = rest.rpartition(", over ")[0]
-        if judge in judges:
-            points = f"{number(100 * abs(s.value), 1)} percentage points"
-            way = "higher" if s.value > 0 else "lower"
+        # Of many pairs, the neighbours in rank: the others follow, or nearly.
+        ranked = list(dict.fromkeys(s.model for s in own))
+        for a, b in itertools.pairwise(ranked):
+            difference = differences.get((judge, a, b))
+            sign = 1
+            if difference is None:
+                difference, sign = differences.get((judge, b, a)), -1
+            if difference is None:
+                continue
+            s = _times(difference, sign)
             sentences.append(
-                f"Against the same references, {names.get(a, a)}’s win rate is {points} {way} than "
-                f"{names.get(b, b)}’s{_sure(s, 0.0)}, by {_who(judge, start=False)}."
+                f"{names[a]} against {names[b]}, over the same references: "
+                f"{number(100 * s.value, 1)} percentage points in win rate "
+                f"({_interval_in_words(s, 0.0)}). "
+                + _verdict_in_words(s, 0.0, f"{names[a]} is better", f"{names[b]} is better")
             )
     return sentences
+
+
+def overall(scores: Sequence[Score]) -> list[Score]:
+    """For each judge that speaks and each model, its win rate over all references, or the only
+    one; where references are several and have no average, each."""
+    rates = [s for s in scores if s.metric == "win_rate" and LABELLED not in s.task]
+    speakers = _speakers({s.task.partition("): ")[0] for s in rates})
+    groups: dict[tuple[str, str], list[Score]] = {}
+    for s in rates:
+        judge = s.task.partition("): ")[0]
+        if judge in speakers:
+            groups.setdefault((judge, s.model), []).append(s)
+    found: list[Score] = []
+    for own in groups.values():
+        average = [s for s in own if AVERAGE in s.task]
+        found += average or list({s.task: s for s in own}.values())
+    return found
+
+
+def _models_of(pair: str) -> tuple[str, str]:
+    a, _, rest = pair.partition(" minus ")
+    return a, rest.rpartition(", over ")[0]
+
+
+def _times(s: Score, sign: int) -> Score:
+    if sign > 0:
+        return s
+    low = None if s.high is None else -s.high
+    return replace(s, value=-s.value, low=low, high=None if s.low is None else -s.low)
 
 
 def _speakers(judges: set[str]) -> set[str]:
@@ -172,15 +215,21 @@ def _who(judge: str, *, start: bool = True) -> str:
     return words[0].upper() + words[1:] if start else words
 
 
-def _sure(s: Score, equal: float) -> str:
-    """How sure a rate or difference is, and whether it differs from ``equal``."""
-    if s.low is None or s.high is None:
-        return " (no interval: too few prompts)"
-    low, high = number(100 * s.low, 1), number(100 * s.high, 1)
-    shown = s.low > equal or s.high < equal
-    told = "a difference" if shown else "which does not show a difference"
+def _interval_in_words(s: Score, equal: float) -> str:
     lost = f"; {s.n_unreadable:,} with an unreadable verdict" if s.n_unreadable else ""
-    return f" (95 %: {low} to {high}; equal is {number(100 * equal, 0)}{lost}), {told}"
+    if s.low is None or s.high is None:
+        return f"no interval: too few prompts{lost}"
+    low, high = number(100 * s.low, 1), number(100 * s.high, 1)
+    return f"95 %: {low} to {high}, equal is {number(100 * equal, 0)}{lost}"
+
+
+def _verdict_in_words(s: Score, equal: float, better: str, worse: str) -> str:
+    """What the interval allows to be said."""
+    if s.low is not None and s.low > equal:
+        return f"{better}, beyond chance."
+    if s.high is not None and s.high < equal:
+        return f"{worse}, beyond chance."
+    return "Neither is shown to be better."
 
 
 # --------------------------------------------------------------------------- plots
@@ -282,6 +331,8 @@ def _verdict_blocks(verdicts: Sequence[Verdict], names: dict[str, str]) -> list[
         total: Counter[str] = sum(by_order.values(), Counter())
         n = sum(total.values())
         title = f"{names[a]} against {names[b]}"
+        if len({by for by, *_ in counts}) > 1:
+            title += f", {by}"
         bars.append((title, [total[w] / n for w in WINNERS]))
         for order in (None, "a", "b"):
             one = total if order is None else by_order.get(order, Counter())
@@ -325,7 +376,9 @@ def _verdict_blocks(verdicts: Sequence[Verdict], names: dict[str, str]) -> list[
         + (f", by {rows[0]['by']} for {rows[0]['criterion']}" if single else "")
         + ". A judge that looks only at the content gives the same in both orders."
     )
-    return [
-        Figure(drawn, f"How the verdicts fell. n = {len(verdicts):,} verdicts, both orders."),
+    told_of = f"{len(verdicts):,} verdicts"
+    blocks = [
+        Figure(drawn, f"How the verdicts fell. n = {told_of}, both orders."),
         Table("verdicts", caption, columns, rows),
     ]
+    return blocks if len(bars) <= MOST_ROWS else [Details(f"How the {told_of} fell", blocks)]

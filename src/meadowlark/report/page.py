@@ -170,7 +170,7 @@ def tiles(lineage: Lineage) -> list[Tile]:
         who = " → ".join(scores.rename(s.model, names) for s in of_task[:3])
         level = f", chance {percent(chance[task], 0)}" if task in chance else ""
         found.append(Tile(f"accuracy, {task}", values, f"{who}{level}, n = {of_task[0].n:,}"))
-    rates = [s for run in scores.compared(lineage) for s in run.scores if s.metric == "win_rate"]
+    rates = comparisons.overall([s for run in scores.compared(lineage) for s in run.scores])
     for s in rates[:1]:
         low_high = "" if s.low is None or s.high is None else f", {scores.bounds(s)}"
         found.append(Tile("win rate", percent(s.value, 0), f"{scores.subject(s, names)}{low_high}"))

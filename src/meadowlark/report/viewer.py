@@ -28,14 +28,14 @@ from meadowlark.templates import split_content
 ITEMS = 250
 """Prompts on a page; further ones go to further pages."""
 FILTERS = {
-    "all": "all prompts",
+    "all": "everything",
     "disagree": "judges disagree",
     "flip": "order flips",
     "unread": "unreadable",
 }
 BADGES = {"disagree": "judges disagree", "flip": "order flip", "unread": "unreadable verdict"}
 _POINTS: dict[Winner, float] = {"a": 1.0, "b": 0.0, "tie": 0.5, "both_bad": 0.5}
-_KINDS: dict[Winner, str] = {"a": "won", "b": "lost", "unreadable": "unread"}
+_KINDS: dict[Winner, str] = {"a": "won", "b": "lost", "unreadable": "unreadable-verdict"}
 
 
 @dataclass
@@ -56,32 +56,42 @@ class Item:
         return [BADGES[flag] for flag in self.flags]
 
 
-def flags_of(verdicts: Iterable[Verdict]) -> list[str]:
-    """What is remarkable about one item's verdicts: keys of :data:`BADGES`.
+Pair = tuple[str, str, str]
+"""A criterion and two models."""
 
-    ``flip``: one rater, one pair, and different winners in the two orders. ``disagree``: two raters
-    whose points over both orders lie on different sides (or one's on neither). An unreadable
+
+def flags_of(verdicts: Iterable[Verdict]) -> dict[tuple[Pair, str], list[str]]:
+    """What is remarkable in one item's verdicts on each pair by each rater: keys of BADGES.
+
+    ``flip``: a rater came to different winners in the two orders. ``disagree``: the raters of the
+    pair lie, over both orders, on different sides (or one of them on neither). An unreadable
     verdict takes no part in either and gives ``unread``.
     """
-    rows = list(verdicts)
-    points: dict[tuple[str, str, str], dict[str, dict[str, list[float]]]] = {}
-    for v in rows:
+    points: dict[Pair, dict[str, dict[str, list[float]]]] = {}
+    unread = set()
+    for v in verdicts:
+        pair = (v.criterion, v.a, v.b)
+        orders = points.setdefault(pair, {}).setdefault(v.by, {})
         if v.winner in _POINTS:
-            by_rater = points.setdefault((v.criterion, v.a, v.b), {})
-            orders = by_rater.setdefault(v.by, {})
             orders.setdefault(v.shown_first, []).append(_POINTS[v.winner])
-    flip = disagree = False
-    for by_rater in points.values():
-        sides = set()
-        for orders in by_rater.values():
-            means = [sum(given) / len(given) for given in orders.values()]
-            flip = flip or len(set(means)) > 1
-            mean = sum(means) / len(means)
-            sides.add("a" if mean > 0.5 else "b" if mean < 0.5 else "tie")
-        disagree = disagree or len(sides) > 1
-    unread = any(v.winner == "unreadable" for v in rows)
-    told = {"disagree": disagree, "flip": flip, "unread": unread}
-    return [name for name, true in told.items() if true]
+        else:
+            unread.add((pair, v.by))
+    found: dict[tuple[Pair, str], list[str]] = {}
+    for pair, by_rater in points.items():
+        means = {
+            by: [sum(given) / len(given) for given in orders.values()]
+            for by, orders in by_rater.items()
+        }
+        totals = [sum(one) / len(one) for one in means.values() if one]
+        disagree = len({(total > 0.5) - (total < 0.5) for total in totals}) > 1
+        for by, one in means.items():
+            told = {
+                "disagree": disagree,
+                "flip": len(set(one)) > 1,
+                "unread": (pair, by) in unread,
+            }
+            found[pair, by] = [name for name, true in told.items() if true]
+    return found
 
 
 def pages(lineage: Lineage, research: str) -> dict[str, str]:
@@ -106,15 +116,18 @@ def pages(lineage: Lineage, research: str) -> dict[str, str]:
     style = (folder / "page.css").read_text(encoding="utf-8")
     made = {}
     for number, part in enumerate(parts, start=1):
-        counts = {key: sum(key in item.flags for item in part) for key in BADGES}
+        told = {
+            key: f"{sum(key in row['flags'] for item in part for row in item.rows):,} in "
+            + plural(sum(key in item.flags for item in part), "prompt")
+            for key in BADGES
+        }
+        told["all"] = plural(len(part), "prompt")
         made[names[number]] = (
             template.render(
                 style=Markup(re.sub(r"/\*.*?\*/\n?", "", style, flags=re.S)),
                 summary=summary,
                 research=research,
-                filters=[
-                    (key, title, counts.get(key, len(part))) for key, title in FILTERS.items()
-                ],
+                filters=[(key, title, told[key]) for key, title in FILTERS.items()],
                 items=part,
                 page=number,
                 pages=list(names) if len(names) > 1 else [],
@@ -149,14 +162,18 @@ def _items(
         prompt = "(the prompt is in none of the runs given)"
         if question is not None:
             prompt = clip("\n\n".join(part for part in split_content(question.prompt) if part))
-        one = Item(number, f"{item}{group}", prompt, sides, flags=flags_of(rows))
+        flags = flags_of(rows)
+        told = {flag for own in flags.values() for flag in own}
+        one = Item(number, f"Prompt {item}{group}", prompt, sides)
+        one.flags = [flag for flag in BADGES if flag in told]
         grouped: dict[tuple[str, str, str, str], list[Verdict]] = {}
         for v in rows:
             grouped.setdefault((v.a, v.b, v.by, v.criterion), []).append(v)
         several = len({v.criterion for v in rows}) > 1
         for (a, b, by, criterion), cells in grouped.items():
             pair = f"{names[a]} against {names[b]}" + (f", {criterion}" if several else "")
-            one.rows.append({"pair": pair, "by": by, "cells": _cells(cells, names)})
+            own = flags[(criterion, a, b), by]
+            one.rows.append({"pair": pair, "by": by, "cells": _cells(cells, names), "flags": own})
             for v in cells:
                 words = v.raw or (f"({v.note})" if v.note else "")
                 if words:
