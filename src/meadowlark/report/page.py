@@ -173,7 +173,9 @@ def tiles(lineage: Lineage) -> list[Tile]:
     rates = comparisons.overall([s for run in scores.compared(lineage) for s in run.scores])
     for s in rates[:1]:
         low_high = "" if s.low is None or s.high is None else f", {scores.bounds(s)}"
-        found.append(Tile("win rate", percent(s.value, 0), f"{scores.subject(s, names)}{low_high}"))
+        whom = s.task.partition("): ")[2].replace("average over ", "against ")
+        who = f"{names[s.model]} {scores.rename(whom, names)}"
+        found.append(Tile("win rate", percent(s.value, 0), f"{who}{low_high}"))
     return found
 
 
