@@ -56,6 +56,7 @@ def test_a_case_by_hand() -> None:
         "win_rate_shown_first": 2.5 / 3,
         "win_rate_shown_second": 1.5 / 4,
         "positional_agreement": 1 / 3,
+        "win_rate_alpacare": (1 + 0.5 + 0.25) / 3,  # an item with an unreadable order is dropped
         "win_rate_consistent": (1 + 0.5 + 0.5) / 3,  # MT-bench: a disagreement is a tie
     }
     assert (found["win_rate"].n, found["win_rate"].n_unreadable) == (5, 2)

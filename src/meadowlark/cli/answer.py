@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -93,7 +93,7 @@ def answer(
     how = answers.AnswerOptions()
     if settings is not None:
         how = answers.settings(settings, local=model.startswith("hf:"))
-    typed = {
+    typed: dict[str, Any] = {
         "max_tokens": max_tokens,
         "temperature": temperature,
         "top_p": top_p,

@@ -7,8 +7,9 @@ scoring: win 1, tie 1/2, loss 0; an item scores the mean over both orders (PAPER
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from meadowlark.errors import unknown
@@ -109,12 +110,20 @@ def _interval(scores: Sequence[float], seed: int) -> tuple[float | None, float |
     return intervals.rate_interval(scores, seed) or (None, None)
 
 
-BOUNDS: dict[str, float | None] = {
-    "win_rate": None,
-    "win_rate_unreadable_lost": 0.0,
-    "win_rate_unreadable_won": 1.0,
+def published_points(item: Item) -> float | None:
+    """AlpaCare's own score of an item: None as soon as one order is missing or unreadable."""
+    whole = all(item.get(order) and None not in item[order] for order in ORDERS)
+    return item_points(item) if whole else None
+
+
+RATES: dict[str, Callable[[Item], float | None]] = {
+    "win_rate": item_points,
+    "win_rate_unreadable_lost": partial(item_points, unreadable=0.0),
+    "win_rate_unreadable_won": partial(item_points, unreadable=1.0),
+    "win_rate_alpacare": published_points,
 }
-"""The order-averaged win rate and its bounds: how many points an unreadable verdict counts."""
+"""The order-averaged win rate, its two bounds, and the rate as AlpaCare published it, over the
+items whose orders could both be read; each as what an item scores."""
 
 
 def score_comparison(found: Comparison, seed: int = SEED) -> list[Score]:
@@ -140,8 +149,8 @@ def score_comparison(found: Comparison, seed: int = SEED) -> list[Score]:
     ) -> None:
         scores.append(Score(found.task, found.model, metric, value, *bounds, n, n_unreadable))
 
-    for metric, points in BOUNDS.items():
-        read = [s for s in (item_points(item, points) for item in items) if s is not None]
+    for metric, points in RATES.items():
+        read = [s for s in map(points, items) if s is not None]
         if read:
             add(metric, sum(read) / len(read), _interval(read, seed), len(items), touched)
     counts = tally(outcome for outcome in verdicts if outcome is not None)

@@ -24,6 +24,7 @@ from meadowlark.statistics.ratings import Ratings, bradley_terry, contests
 from meadowlark.statistics.student import p_value
 from meadowlark.statistics.wins import POINTS, POINTS_OF_A, preference_rate
 
+Bounds = tuple[float | None, float | None]
 JURY, PEOPLE = "judge:jury", "human:majority"
 RIDGE = 0.01
 """Precision of the prior that keeps a Bradley-Terry strength finite where a model lost nothing."""
@@ -37,9 +38,10 @@ def consistent(found: Comparison, seed: int) -> list[Score]:
     both = [item for item in found.items.values() if all(item.values())]
     points = []
     for item in both:
-        fell = {outcome for outcomes in item.values() for outcome in outcomes}
-        if None not in fell:
-            points.append(POINTS[next(iter(fell))] if len(fell) == 1 else 0.5)  # type: ignore[index]
+        fell = [outcome for outcomes in item.values() for outcome in outcomes]
+        read = [outcome for outcome in fell if outcome is not None]
+        if len(read) == len(fell):
+            points.append(POINTS[read[0]] if len(set(read)) == 1 else 0.5)
     if not points:
         return []
     low, high = rate_interval(points, seed) or (None, None)
@@ -72,7 +74,9 @@ def preferences(found: Comparison, verdicts: Sequence[Verdict]) -> list[Score]:
     rate = preference_rate(means)
     unread = sum(None in values for values in by_item.values())
     half = quantile(0.95) * rate.standard_error
-    bounds = (None, None) if math.isnan(half) else (rate.win_rate - half, rate.win_rate + half)
+    bounds: Bounds = (
+        (None, None) if math.isnan(half) else (rate.win_rate - half, rate.win_rate + half)
+    )
     made = [
         Score(
             found.task, found.model, "preference_rate", rate.win_rate, *bounds, len(means), unread
@@ -117,7 +121,7 @@ def lengths(found: Comparison, verdicts: Sequence[Verdict], texts: Texts) -> lis
             wished, [-items[v.item] for v in known], clusters=[v.item for v in known]
         )
         unread = len({v.item for v in known if v.winner == "unreadable"})
-        bounds = (None, None) if math.isnan(rate.standard_error) else (rate.low, rate.high)
+        bounds: Bounds = (None, None) if math.isnan(rate.standard_error) else (rate.low, rate.high)
         made.append(
             Score(
                 found.task,
@@ -162,7 +166,7 @@ def ratings(verdicts: Sequence[Verdict]) -> tuple[list[Score], list[str]]:
         task = f"{criterion} ({by}): Bradley-Terry, {base} at 0"
         for one in fitted.ratings:
             known = one.name != base and not math.isnan(one.standard_error)
-            bounds = (one.low, one.high) if known else (None, None)
+            bounds: Bounds = (one.low, one.high) if known else (None, None)
             n = int(one.comparisons)
             scores.append(Score(task, one.name, "strength", one.strength, *bounds, n))
         if fitted.position is not None and fitted.position_error is not None:
@@ -227,7 +231,7 @@ def paired_models(group: Sequence[Comparison]) -> list[Score]:
         first = next(iter(models[a].values()))
         over = f"{len(shared)} shared references" if len(shared) > 1 else shared[0]
         task = f"{first.criterion} ({first.by}): {a} minus {b}, over {over}"
-        bounds = (None, None) if math.isnan(found.low) else (found.low, found.high)
+        bounds: Bounds = (None, None) if math.isnan(found.low) else (found.low, found.high)
         lost = len(ids) - len(both)
         scores.append(Score(task, a, "win_rate_difference", found.value, *bounds, len(ids), lost))
         if found.standard_error > 0:

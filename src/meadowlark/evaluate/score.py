@@ -24,7 +24,7 @@ from meadowlark.evaluate import measures, overlap
 from meadowlark.evaluate.alpaca_eval import to_annotations
 from meadowlark.evaluate.answered import read_answered, with_distinct_names
 from meadowlark.evaluate.comparison import (
-    BOUNDS,
+    RATES,
     SEED,
     Comparison,
     comparisons,
@@ -106,11 +106,11 @@ def _average(group: Sequence[Comparison], seed: int, label: str = "") -> list[Sc
         for i in ids
     )
     scores = []
-    for metric, points in BOUNDS.items():
+    for metric, points in RATES.items():
         table = np.full((len(ids), len(group)), np.nan)
         for column, comparison in enumerate(group):
             for row, item in enumerate(ids):
-                value = item_points(comparison.items.get(item, {}), points)
+                value = points(comparison.items.get(item, {}))
                 table[row, column] = np.nan if value is None else value
         if np.isnan(table).all(axis=0).any():
             continue  # one reference has nothing to average; its own scores and warning say so

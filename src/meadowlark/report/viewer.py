@@ -155,13 +155,13 @@ def _items(
         by_item.setdefault(verdict.item, []).append(verdict)
     made = []
     for number, (item, rows) in enumerate(by_item.items(), start=1):
-        question = questions.get(item)
+        asked = questions.get(item)
         models = list(dict.fromkeys([v.a for v in rows] + [v.b for v in rows]))
         sides = [_side(names[m], texts.get(item, {}).get(m)) for m in models]
-        group = f" · {question.group}" if question is not None and question.group else ""
+        group = f" · {asked.group}" if asked is not None and asked.group else ""
         prompt = "(the prompt is in none of the runs given)"
-        if question is not None:
-            prompt = clip("\n\n".join(part for part in split_content(question.prompt) if part))
+        if asked is not None:
+            prompt = clip("\n\n".join(part for part in split_content(asked.prompt) if part))
         flags = flags_of(rows)
         told = {flag for own in flags.values() for flag in own}
         one = Item(number, f"Prompt {item}{group}", prompt, sides)
