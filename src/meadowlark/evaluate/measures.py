@@ -74,9 +74,7 @@ def preferences(found: Comparison, verdicts: Sequence[Verdict]) -> list[Score]:
     rate = preference_rate(means)
     unread = sum(None in values for values in by_item.values())
     half = quantile(0.95) * rate.standard_error
-    bounds: Bounds = (
-        (None, None) if math.isnan(half) else (rate.win_rate - half, rate.win_rate + half)
-    )
+    bounds = _around(rate.win_rate, half)
     made = [
         Score(
             found.task, found.model, "preference_rate", rate.win_rate, *bounds, len(means), unread
@@ -90,6 +88,11 @@ def preferences(found: Comparison, verdicts: Sequence[Verdict]) -> list[Score]:
                 Score(found.task, found.model, metric, value, None, None, len(means), unread)
             )
     return made
+
+
+def _around(value: float, half: float) -> Bounds:
+    """The interval of so much on either side; none where that is not known."""
+    return (None, None) if math.isnan(half) else (value - half, value + half)
 
 
 def lengths(found: Comparison, verdicts: Sequence[Verdict], texts: Texts) -> list[Score]:
@@ -171,7 +174,7 @@ def ratings(verdicts: Sequence[Verdict]) -> tuple[list[Score], list[str]]:
             scores.append(Score(task, one.name, "strength", one.strength, *bounds, n))
         if fitted.position is not None and fitted.position_error is not None:
             effect, half = fitted.position, quantile(0.95) * fitted.position_error
-            bounds = (None, None) if math.isnan(half) else (effect - half, effect + half)
+            bounds = _around(effect, half)
             scores.append(Score(task, by, "position_effect", effect, *bounds, len(rows), unread))
     return scores, warnings
 
