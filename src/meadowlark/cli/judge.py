@@ -129,8 +129,8 @@ def judge(
 
     \b
     Examples:
-      meadowlark judge runs/tuned runs/untuned --judge openai:gpt-4o-mini --dry-run \\
-          --out runs/verdicts
+      meadowlark judge runs/tuned runs/untuned --judge openai:gpt-4o-mini \\
+          --dry-run --out runs/verdicts
       meadowlark judge tuned=runs/tuned gpt-4=published/gpt-4.jsonl \\
           --judge openai:gpt-4o-mini --judge anthropic:claude-haiku-4-5 \\
           --budget 5usd --out runs/verdicts

@@ -135,8 +135,9 @@ def _show(scores: list[Score]) -> None:
         else:
             for metric, one in row.items():
                 if metric in SHOWN:
-                    name = model if model not in task else ""
-                    tables.setdefault(f"{SHOWN[metric]}: {task}", []).append((name, {metric: one}))
+                    heading = f"{SHOWN[metric]}: {subject or task}"
+                    name = rest if subject and metric not in OF_MODELS else model
+                    tables.setdefault(heading, []).append((name, {metric: one}))
     for heading, lines in tables.items():
         cells = [_cells(row) for _, row in lines]
         columns = [name for name in cells[0] if any(row[name] for row in cells)]
@@ -161,6 +162,8 @@ SHOWN = {
     "points_difference": "Difference of mean points",
 }
 """Metrics that are shown beside win rates and accuracies, and in which words."""
+OF_MODELS = ("strength", "position_effect", "rubric_score", "mean_points")
+"""Metrics whose lines are models; of the others, a line is what the task compares."""
 SHARES = ("win_rate_difference", "agreement_raw", "rubric_score")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -155,7 +156,7 @@ def ratings(verdicts: Sequence[Verdict]) -> tuple[list[Score], list[str]]:
         read = sorted((v for v in rows if v.winner in POINTS_OF_A), key=_place)
         if len({v.item for v in read}) < 2:
             continue  # one prompt says nothing of how strengths vary
-        base = _most_often_b(read)
+        base = _most_often_b(rows, {v.b for v in read})
         fitted, ridge = _fitted(read, base)
         if fitted is None:
             warnings.append(f"no Bradley-Terry ratings by {by}: the models are not all connected")
@@ -183,9 +184,9 @@ def _place(verdict: Verdict) -> tuple[str, ...]:
     return verdict.item, verdict.a, verdict.b, verdict.shown_first, verdict.winner
 
 
-def _most_often_b(read: Sequence[Verdict]) -> str:
-    as_b = [v.b for v in read]
-    return min(set(as_b), key=lambda name: (-as_b.count(name), name))
+def _most_often_b(rows: Sequence[Verdict], known: set[str]) -> str:
+    as_b = Counter(v.b for v in rows)
+    return min(known, key=lambda name: (-as_b[name], name))
 
 
 def _fitted(read: Sequence[Verdict], base: str) -> tuple[Ratings | None, float]:
