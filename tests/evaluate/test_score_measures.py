@@ -244,6 +244,22 @@ def test_an_unscored_criterion_is_left_out_counted_and_bounded(tmp_path: Path) -
     assert found["rubric_score_unscored_won"].value == 0.5
 
 
+def test_two_models_are_compared_by_a_rubric_item_by_item(tmp_path: Path) -> None:
+    rows = [
+        Grade(item, "x", model, points, 5, "judge:j")
+        for model, given in (("m", (5, 5, None)), ("n", (0, 5, 5)))
+        for item, points in zip("123", given, strict=True)
+    ]
+    rubric: list[dict[str, object]] = [
+        {"item": i, "criteria": [{"criterion": "x", "points": 5, "tags": []}], "tags": []}
+        for i in "123"
+    ]
+    scores = compute([graded(tmp_path / "g", rows, rubric)]).scores
+    (difference,) = [s for s in scores if s.metric == "rubric_difference"]
+    assert difference.task == "rubric (judge:j): m minus n"
+    assert (difference.value, difference.n) == (0.5, 2)
+
+
 def test_ratings_on_a_scale_are_means_and_differences(tmp_path: Path) -> None:
     rows = [
         Grade(str(i), "correctness", model, points, 10, "judge:j")

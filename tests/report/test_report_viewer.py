@@ -12,7 +12,7 @@ from test_report_page import Page
 from meadowlark.dataset import open_run
 from meadowlark.records import Answer, Question, Score, Verdict
 from meadowlark.report import viewer
-from meadowlark.report.comparisons import answers_in_words
+from meadowlark.report.comparisons import answers_in_words, grades_in_words
 from meadowlark.report.page import report
 from meadowlark.report.viewer import flags_of
 
@@ -153,3 +153,21 @@ def test_a_jury_speaks_for_its_members_and_models_are_compared_in_their_rank() -
     assert last.startswith("N against M, over the same references: 20.0 percentage points")
     assert "95 %: 10.0 to 30.0, equal is 0" in last
     assert last.endswith("N is better, beyond chance.")
+
+
+def test_grades_are_told_in_words_too() -> None:
+    names = {"m": "M", "n": "N"}
+    scores = [
+        Score("rubric (judge:j)", "m", "rubric_score", 0.5, 0.4, 0.6, 30, 2),
+        Score("rubric (judge:j) · axis:safety", "m", "rubric_score", 0.9, 0.8, 1.0, 30),
+        Score("correctness (2 graders)", "n", "mean_points", 7.25, 6.5, 8.0, 30),
+        Score("rubric (judge:j): m minus n", "m", "rubric_difference", -0.1, -0.3, 0.1, 30),
+    ]
+    lines = [line.replace("\u00a0", " ") for line in grades_in_words(scores, names)]
+    assert lines == [
+        "2 graders on correctness: N gets 7.25 points on average (30 answers; 95 %: 6.5 to 8.0).",
+        "The judge model j: M gets 50.0 % of the rubric’s points (30 answers; 95 %: 40.0 to 60.0; "
+        "2 with an unscored grading).",
+        "The judge model j: M minus N on the same prompts, −10.0 percentage points "
+        "(95 %: −30.0 to 10.0, equal is 0). Neither is shown to be better.",
+    ]

@@ -158,13 +158,14 @@ SHOWN = {
     "agreement_gwet": "Gwet's AC1",
     "agreement_krippendorff": "Krippendorff's alpha",
     "rubric_score": "Rubric score in per cent",
+    "rubric_difference": "Difference of rubric scores in percentage points",
     "mean_points": "Mean points",
     "points_difference": "Difference of mean points",
 }
 """Metrics that are shown beside win rates and accuracies, and in which words."""
 OF_MODELS = ("strength", "position_effect", "rubric_score", "mean_points")
 """Metrics whose lines are models; of the others, a line is what the task compares."""
-SHARES = ("win_rate_difference", "agreement_raw", "rubric_score")
+SHARES = ("win_rate_difference", "rubric_difference", "agreement_raw", "rubric_score")
 
 
 def _cells(row: Metrics) -> dict[str, str]:

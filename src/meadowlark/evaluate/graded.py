@@ -6,8 +6,10 @@ counted, and two bounds say what the score would be had it been graded worst or 
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from meadowlark.dataset import FILE_OF, read
@@ -15,7 +17,8 @@ from meadowlark.errors import UserError
 from meadowlark.evaluate.grade import RUBRIC
 from meadowlark.records import Grade, Score
 from meadowlark.statistics.human import mean_table
-from meadowlark.statistics.rubrics import Criterion, Example, rubric_scores
+from meadowlark.statistics.paired import paired_difference
+from meadowlark.statistics.rubrics import Criterion, Example, example_score, rubric_scores
 
 Tags = dict[tuple[str, str], tuple[str, ...]]
 
@@ -60,7 +63,41 @@ def score_grades(inputs: Sequence[Path], seed: int, limit: int | None = None) ->
         for (model, by), items in sorted(rubrics.items())
         for score in _rubric(model, by, items, tags, seed)
     ]
-    return scores + _scales(scales)
+    return scores + _rubric_differences(rubrics) + _scales(scales)
+
+
+def _rubric_differences(
+    rubrics: Mapping[tuple[str, str], Mapping[str, Sequence[Grade]]],
+) -> list[Score]:
+    """Two models under one grader: the mean difference of their unclipped scores, item by item.
+
+    Over the items on which both have a score; those with an unscored criterion are counted.
+    """
+    found = []
+    for (a, by), (b, other) in itertools.combinations(sorted(rubrics), 2):
+        if by != other:
+            continue
+        pairs = []
+        unscored = 0
+        for item, grades in sorted(rubrics[a, by].items()):
+            theirs = rubrics[b, by].get(item, ())
+            scores = [
+                example_score(Criterion(g.max_points, g.points) for g in one)
+                for one in (grades, theirs)
+            ]
+            if scores[0] is not None and scores[1] is not None:
+                pairs.append((scores[0], scores[1]))
+                unscored += any(g.points is None for g in (*grades, *theirs))
+        if not pairs:
+            continue
+        difference = paired_difference([x for x, _ in pairs], [y for _, y in pairs])
+        known = not math.isnan(difference.low)
+        low, high = (difference.low, difference.high) if known else (None, None)
+        task = f"rubric ({by}): {a} minus {b}"
+        found.append(
+            Score(task, a, "rubric_difference", difference.value, low, high, len(pairs), unscored)
+        )
+    return found
 
 
 def _rubric(

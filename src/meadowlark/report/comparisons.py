@@ -60,7 +60,9 @@ def section(lineage: Lineage) -> Section | None:
     blocks: list[Any] = []
     judges = sorted({v.by for v in verdicts})
     rates = [s for _, s in scored if s.metric == "win_rate"]
-    blocks += [Prose(sentence) for sentence in answers_in_words([s for _, s in scored], names)]
+    told_scores = [s for _, s in scored]
+    told_words = answers_in_words(told_scores, names) + grades_in_words(told_scores, names)
+    blocks += [Prose(sentence) for sentence in told_words]
     if verdicts:
         blocks.append(
             Link(
@@ -156,6 +158,42 @@ def answers_in_words(scores: Sequence[Score], names: dict[str, str]) -> list[str
     return sentences
 
 
+GRADED = {"rubric_score": "of the rubric’s points", "mean_points": "points on average"}
+_OF_GRADES = {"rubric_difference": 100.0, "points_difference": 1.0}
+
+
+def grades_in_words(scores: Sequence[Score], names: dict[str, str]) -> list[str]:
+    """What each model was graded, best first, and which of two was graded better."""
+    sentences = []
+    graded = [s for s in scores if s.metric in GRADED and LABELLED not in s.task]
+    for s in sorted(graded, key=lambda s: (s.task, -s.value)):
+        value = percent(s.value) if s.metric == "rubric_score" else number(s.value, 2)
+        scale = 100 if s.metric == "rubric_score" else 1
+        sure = "no interval: too few answers"
+        if s.low is not None and s.high is not None:
+            sure = f"95 %: {number(scale * s.low, 1)} to {number(scale * s.high, 1)}"
+        lost = f"; {s.n_unreadable:,} with an unscored grading" if s.n_unreadable else ""
+        sentences.append(
+            f"{_who(s.task.removesuffix(')'))}: {names[s.model]} gets {value} {GRADED[s.metric]} "
+            f"({plural(s.n, 'answer')}; {sure}{lost})."
+        )
+    for s in scores:
+        if s.metric not in _OF_GRADES:
+            continue
+        judge, _, pair = s.task.partition("): ")
+        a, _, b = pair.partition(" minus ")
+        scale, a, b = _OF_GRADES[s.metric], names.get(a, a), names.get(b, b)
+        sure = "no interval: too few answers"
+        if s.low is not None and s.high is not None:
+            sure = f"95 %: {number(scale * s.low, 1)} to {number(scale * s.high, 1)}, equal is 0"
+        sentences.append(
+            f"{_who(judge)}: {a} minus {b} on the same prompts, {number(scale * s.value, 1)} "
+            f"{'percentage points' if scale > 1 else 'points'} ({sure}). "
+            + _verdict_in_words(s, 0.0, f"{a} is better", f"{b} is better")
+        )
+    return sentences
+
+
 def overall(scores: Sequence[Score]) -> list[Score]:
     """For each judge that speaks and each model, its win rate over all references, or the only
     one; where references are several and have no average, each."""
@@ -210,8 +248,10 @@ def _who(judge: str, *, start: bool = True) -> str:
         words = "the majority of people"
     else:
         words = f"{'the judge model' if kind == 'judge' else 'the person'} {name}"
-    if criterion not in ("preference",) and name != "overlap":
-        words += f", asked for {criterion},"
+    if kind not in ("judge", "human"):
+        words = by  # "3 graders"
+    if criterion not in ("preference", "rubric") and name != "overlap":
+        words += f" on {criterion}"
     return words[0].upper() + words[1:] if start else words
 
 
