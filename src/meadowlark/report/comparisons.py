@@ -182,13 +182,13 @@ def grades_in_words(scores: Sequence[Score], names: dict[str, str]) -> list[str]
             continue
         judge, _, pair = s.task.partition("): ")
         a, _, b = pair.partition(" minus ")
-        scale, a, b = _OF_GRADES[s.metric], names.get(a, a), names.get(b, b)
+        factor, a, b = _OF_GRADES[s.metric], names.get(a, a), names.get(b, b)
         sure = "no interval: too few answers"
         if s.low is not None and s.high is not None:
-            sure = f"95 %: {number(scale * s.low, 1)} to {number(scale * s.high, 1)}, equal is 0"
+            sure = f"95 %: {number(factor * s.low, 1)} to {number(factor * s.high, 1)}, equal is 0"
         sentences.append(
-            f"{_who(judge)}: {a} minus {b} on the same prompts, {number(scale * s.value, 1)} "
-            f"{'percentage points' if scale > 1 else 'points'} ({sure}). "
+            f"{_who(judge)}: {a} minus {b} on the same prompts, {number(factor * s.value, 1)} "
+            f"{'percentage points' if factor > 1 else 'points'} ({sure}). "
             + _verdict_in_words(s, 0.0, f"{a} is better", f"{b} is better")
         )
     return sentences
