@@ -5,9 +5,9 @@ judge`` in processes of its own, through a local server whose judge is scripted 
 request (tests/scripted_judge.py): clear choices in many forms, both letters, refusals, empty text,
 and 429s, half a JSON, timeouts, resets and HTTP 500 on the way. Three of the seven runs are killed
 with SIGKILL and resumed. Every verdict is compared with what the script meant, the bounds are
-computed anew, and the counts and rates written to ``results/judge.json``. No text is kept in it. The rate is
-that of a server with so many faults: to 429s and timeouts the dispatcher answers by fewer requests
-in flight, and a request that never comes whole is waited for to its fifth try.
+computed anew, and the counts and rates written to ``results/judge.json``. No text is kept in it.
+The rate is that of a server with so many faults: to 429s and timeouts the dispatcher answers by
+fewer requests in flight, and a request that never comes whole is waited for to its fifth try.
 
     MEADOWLARK_DATA=… python benchmarks/judge.py [--in-flight 64]
 """
