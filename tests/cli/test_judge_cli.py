@@ -64,7 +64,7 @@ def test_without_out_scores_are_shown_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["judge", "{0}", "{1}", "--judge", "openai:gpt-4", "--out", "{2}"], "not built yet"),
+        (["judge", "{0}", "{1}", "--judge", "gpt-4", "--out", "{2}"], "names no model"),
         (
             ["judge", "{0}", "nowhere", "--judge", "overlap", "--out", "{2}"],
             "no such file or folder",
@@ -88,3 +88,45 @@ def test_a_mistake_is_one_message_and_exit_2(
     assert message in error
     assert "Traceback" not in error
     assert not out.exists()
+
+
+def test_a_judge_model_is_priced_before_and_budgeted_while_it_judges(
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from chat_server import ChatServer, answering, completion
+
+    out = str(tmp_path / "verdicts")
+    with ChatServer(answering(completion("Output (a)"))) as server:
+        spec = f"openai:tiny@{server.url}"
+        command = ["judge", *folders, "--judge", spec, "--price", "1,10", "--out", out]
+        assert run([*command, "--dry-run", "--budget", "1usd"]) == 0
+        text = capsys.readouterr().out
+        assert "dry run: 12 requests to tiny" in text
+        assert "budget: 1.00 USD is enough" in text
+        assert not server.asked
+        assert run(command) == 0
+        assert len(server.asked) == 12
+        assert all("tuned" not in str(body) for _, body in server.asked)
+        assert run(command) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert run(["score", out]) == 0
+    text = capsys.readouterr().out
+    assert "6/0/6" in text  # a judge that only looks at the order
+
+
+def test_a_single_answer_is_graded_and_scored_as_typed(
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from chat_server import ChatServer, answering, completion
+
+    with ChatServer(answering(completion('{"criteria_met": true}'))) as server:
+        spec = f"openai:tiny@{server.url}"
+        out = str(tmp_path / "grades")
+        command = ["judge", folders[0], "--protocol", "rubric", "--judge", spec, "--limit", "2"]
+        assert run([*command, "--out", out]) == 0
+    capsys.readouterr()
+    assert run(["score", out]) == 0
+    text = capsys.readouterr().out
+    assert "Rubric score in per cent: rubric (judge:tiny)" in text
+    assert run([*command, "--reading", "strict", "--out", str(tmp_path / "no")]) == 2
+    assert "for protocols that compare pairs" in capsys.readouterr().err

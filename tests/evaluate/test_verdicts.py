@@ -1,4 +1,4 @@
-"""Reading verdicts: a judge's words by protocol, the layouts of files, and the real transcripts."""
+"""Reading verdicts: the layouts of files, and the real transcripts."""
 
 import json
 from collections import Counter
@@ -6,70 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from meadowlark.dataset import write_table
 from meadowlark.errors import UserError
-from meadowlark.evaluate.verdicts import names_from, read_choice, read_verdicts
+from meadowlark.evaluate.verdicts import names_from, read_verdicts
 from meadowlark.records import Verdict, to_json, to_table
-
-
-@pytest.mark.parametrize(
-    ("text", "choice"),
-    [
-        ("A is clearer and safer. [[A]]", "first"),
-        ("**Final verdict: [[B]]**", "second"),
-        ("Both are fine.\n\n[[C]].", "tie"),
-        ("[[ A ]]", "first"),
-        ("One could say [[A]].\nYet the dose is wrong, so my verdict: [[B]]", "second"),
-        ("[[A]]\n[[A]]", "first"),
-        ("[[A]] or [[B]]", None),
-        ("My verdict:\n[[A]]\n\n[[B]]", None),
-        ('Use "[[A]]" if A is better, "[[B]]" if B is better, "[[C]]" for a tie.', None),
-        ("Assistant A is better.", None),
-        ("[A]", None),
-        ("[[A>B]] [[D]]", None),
-        ("", None),
-    ],
-)
-def test_brackets_are_read_from_the_closing_statement(text: str, choice: str | None) -> None:
-    assert read_choice(text) == choice
-
-
-@pytest.mark.parametrize(
-    ("text", "choice"),
-    [
-        ("Output (a)", "first"),
-        ("  Output (b).\n", "second"),
-        ('"**Output (b)**"', "second"),
-        ("Tie", "tie"),
-        ("It is a Tie, since both are right.", "tie"),
-        ("Output (a) and Output (b) Tie", "tie"),
-        ("They are Tied", "tie"),  # the published rule looks for the letters alone
-        ("tie", None),
-        ("Output (a) is better.", None),
-        ("Output (a) Output (b)", None),
-        ("output (a)", None),
-        ("Output a", None),
-        ("Neither", None),
-        ("", None),
-    ],
-)
-def test_alpacares_published_rule(text: str, choice: str | None) -> None:
-    assert read_choice(text, "alpacare") == choice
-
-
-@given(st.text(alphabet=st.characters(exclude_characters="[]")), st.sampled_from("ABC"))
-def test_only_brackets_decide_whatever_else_a_judge_writes(text: str, letter: str) -> None:
-    assert read_choice(text) is None
-    meant = {"A": "first", "B": "second", "C": "tie"}[letter]
-    assert read_choice(f"{text}[[{letter}]]{text}") == meant
-
-
-def test_an_unknown_protocol_is_named_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"unknown protocol 'bracket'\. Did you mean 'brackets'"):
-        read_choice("x", "bracket")
 
 
 @pytest.mark.parametrize(
@@ -132,11 +73,22 @@ def test_a_transcript_that_says_no_order_anywhere_is_no_verdict(tmp_path: Path) 
         read_verdicts(_transcript(tmp_path / "m__t-ref-r.json", rows))
 
 
-def test_a_transcript_is_read_by_the_protocol_asked_for(tmp_path: Path) -> None:
+def test_a_transcript_is_read_by_the_reading_asked_for(tmp_path: Path) -> None:
     rows = [{"model_output_id": "1", "model_response_first": True, "response": "Output (b)."}]
     file = _transcript(tmp_path / "m__t-ref-r.json", rows)
     assert read_verdicts(file)[0][0].winner == "unreadable"
     assert read_verdicts(file, "alpacare")[0][0].winner == "b"
+
+
+def test_our_own_verdicts_are_read_again_only_when_asked_to_be(tmp_path: Path) -> None:
+    said = Verdict("1", "c", "x", "y", "b", "unreadable", "judge:m", raw="Output (a) is a Tie")
+    person = Verdict("1", "c", "x", "y", "a", "b", "human:ann", raw="Tie")
+    other = Verdict("2", "c", "x", "y", "a", "a", "judge:overlap", 0.7)
+    write_table(tmp_path / "verdicts.parquet", to_table([said, person, other], Verdict))
+    assert read_verdicts(tmp_path)[0] == [said, person, other]
+    again = read_verdicts(tmp_path, "alpacare")[0]
+    assert [v.winner for v in again] == ["tie", "b", "a"]
+    assert read_verdicts(tmp_path, "strict")[0][0].winner == "unreadable"
 
 
 def test_our_own_verdicts_are_the_same_in_every_file(tmp_path: Path) -> None:

@@ -132,3 +132,22 @@ def test_real_medinstruct_test_has_216_prompts_over_five_difficulties(real_data:
     assert len(questions) == 216
     assert Counter(q.group for q in questions) == {"1": 44, "2": 46, "3": 41, "4": 41, "5": 44}
     assert all(q.target and not q.choices for q in questions)
+
+
+@pytest.mark.parametrize(("name", "n", "groups"), [("icliniq", 1000, 1), ("alpaca_eval", 805, 5)])
+def test_alpacares_other_prompts_are_read_from_the_published_files(
+    real_data: Path, name: str, n: int, groups: int
+) -> None:
+    questions, rejected = load(resolve(name, real_data))
+    assert (len(questions), rejected) == (n, [])
+    assert sum(not question.target for question in questions) <= 2  # davinci said nothing there
+    assert not any(question.choices for question in questions)
+    assert len({question.group for question in questions}) == groups
+
+
+@pytest.mark.parametrize("name", ["icliniq", "alpaca_eval"])
+def test_a_file_in_another_form_is_named(tmp_path: Path, name: str) -> None:
+    for file in TASKS[name].files:
+        (tmp_path / Path(file).name).write_text('{"row": 1}')
+    with pytest.raises(UserError, match="expected a JSON list"):
+        load(resolve(f"{name}={tmp_path}", None))

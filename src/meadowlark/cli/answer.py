@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,19 +21,30 @@ def answer(
     prompts: Annotated[
         str,
         typer.Argument(
-            help="A folder or file of records or questions, or the task medinstruct_test."
+            help="A folder or file of records or questions, or a task: medinstruct_test, icliniq, "
+            "alpaca_eval."
         ),
     ],
     out: Out,
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder to search for the files of a task.")
     ] = None,
+    settings: Annotated[
+        str | None,
+        typer.Option(
+            "--settings",
+            help="Settings by name, which other options change: alpacare (sampled, 1,024 tokens "
+            "with the prompt) or roomy (greedy, 2,048 new tokens).",
+        ),
+    ] = None,
     max_tokens: Annotated[
-        int, typer.Option("--max-tokens", min=1, help="Longest answer in new tokens.")
-    ] = 256,
+        int | None,
+        typer.Option("--max-tokens", min=1, help="Longest answer in new tokens (else 256)."),
+    ] = None,
     temperature: Annotated[
-        float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest token.")
-    ] = 0.0,
+        float | None,
+        typer.Option("--temperature", min=0.0, help="0 (the default) takes the likeliest token."),
+    ] = None,
     top_p: Annotated[float | None, typer.Option("--top-p", min=0.0, max=1.0)] = None,
     top_k: Annotated[int | None, typer.Option("--top-k", min=1)] = None,
     template: Annotated[
@@ -63,28 +74,35 @@ def answer(
     by the context), refused or failed; all are kept and counted. A record is asked by its
     instruction and input, its output becomes the reference. A run that was stopped goes on where
     it was. AlpaCare's published answers were drawn with default sampling settings and 1,024 tokens
-    that include the prompt: --temperature 1 --max-tokens 1024 --context 1024.
+    that include the prompt, which leaves a long prompt no room: --settings alpacare. Of a server,
+    1,024 new tokens are asked for.
 
     \b
     Examples:
       meadowlark answer hf:runs/demo/model runs/demo/mixed/validation.parquet --max-tokens 96 \\
           --out runs/answers
       meadowlark answer hf:runs/demo/model medinstruct_test --data $MEADOWLARK_DATA --limit 20 \\
-          --out runs/first-look
+          --settings alpacare --out runs/first-look
       meadowlark answer openai:llama3.3@http://localhost:11434/v1 prompts.jsonl --out runs/llama
     """
-    from meadowlark.evaluate.answers import AnswerOptions
+    from dataclasses import replace
+
+    from meadowlark.evaluate import answers
     from meadowlark.evaluate.answers import answer as stage
 
-    how = AnswerOptions(
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        batch=batch,
-        context=context,
-        concurrency=concurrency,
-    )
+    how = answers.AnswerOptions()
+    if settings is not None:
+        how = answers.settings(settings, local=model.startswith("hf:"))
+    typed: dict[str, Any] = {
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "top_p": top_p,
+        "top_k": top_k,
+        "batch": batch,
+        "context": context,
+    }
+    changes = {name: value for name, value in typed.items() if value is not None}
+    how = replace(how, concurrency=concurrency, **changes)
     run = stage(
         model,
         prompts,

@@ -1,57 +1,244 @@
-"""``meadowlark judge``: compares one model's answers with others' to the same questions."""
+"""``meadowlark judge``: compares a model's answers with others', or grades them one by one."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from meadowlark.cli.options import Force, Limit, Out, summarise
+from meadowlark.cli.calls import (
+    Concurrency,
+    DryRun,
+    ModelsFile,
+    RequestsPerMinute,
+    TokensPerMinute,
+    policy_of,
+    price_of,
+    show_estimate,
+)
+from meadowlark.cli.options import Force, Limit, Out, stdout, summarise
 from meadowlark.errors import UserError
+
+if TYPE_CHECKING:
+    from meadowlark.llm import Estimate
+
+OVERLAP = "overlap"
 
 
 def judge(
-    answers: Annotated[Path, typer.Argument(help="Folder of the model's answers.")],
-    references: Annotated[
-        list[Path], typer.Argument(help="Folders of other models' answers to the same questions.")
+    answers: Annotated[
+        str, typer.Argument(help="The model's answers: a folder, or a file of published answers.")
     ],
     out: Out,
     judge: Annotated[
-        str, typer.Option("--judge", help="Who compares. Only 'overlap' so far; see above.")
+        list[str],
+        typer.Option(
+            "--judge",
+            help="Who judges: openai:NAME@BASE_URL, anthropic:NAME, hf:PATH, recorded:FILE, a name "
+            "from models.toml; or overlap. Several times for a jury.",
+        ),
     ],
+    references: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Other models' answers to the same questions. NAME=PATH names a model."
+        ),
+    ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            "--protocol",
+            help="Pairs: alpacare, alpacare-claude, mt-bench, alpacaeval. One by one: correctness, "
+            "helpfulness, rubric. Or FILE.toml.",
+        ),
+    ] = "alpacare",
+    reading: Annotated[
+        str | None,
+        typer.Option(
+            "--reading",
+            help="How a verdict is read instead of the protocol's way: strict, alpacare (the "
+            "published rule), brackets, letter.",
+        ),
+    ] = None,
+    rubric: Annotated[
+        str | None,
+        typer.Option("--rubric", help="With --protocol rubric: medical, or a .json(l) file."),
+    ] = None,
+    schema: Annotated[
+        bool,
+        typer.Option("--schema", help="Let the server hold a rubric's replies to a JSON schema."),
+    ] = False,
+    logprobs: Annotated[
+        int | None,
+        typer.Option(
+            "--logprobs",
+            min=1,
+            max=20,
+            help="Ask for so many alternatives' log-probabilities: how strong each verdict is.",
+        ),
+    ] = None,
     tie_within: Annotated[
-        float, typer.Option("--tie-within", help="Overlaps that differ by at most this tie.")
+        float, typer.Option("--tie-within", help="With overlap: differences up to this tie.")
     ] = 0.01,
+    concurrency: Concurrency = 16,
+    requests_per_minute: RequestsPerMinute = None,
+    tokens_per_minute: TokensPerMinute = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            help="Most that all calls of OUT may cost, those of all judges together, as 20usd. "
+            "Raising it continues.",
+        ),
+    ] = None,
+    price: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--price",
+            help="USD a million tokens in and out, as 2.5,10; once for all judges, or for each.",
+        ),
+    ] = None,
+    models: ModelsFile = None,
+    dry_run: DryRun = False,
     limit: Limit = None,
     force: Force = False,
 ) -> None:
-    """Compare a model's answers with other models' answers, item by item.
+    """Compare a model's answers with other models', or grade them one by one.
+
+    ANSWERS and each REFERENCE are folders of `meadowlark answer`, or files of
+    published answers (rows with instruction and input, or prompt, and response
+    or output). Questions are matched by id, else by their text.
+
+    A pair protocol asks every judge about each item, reference and order. Its
+    verdict is read strictly: what states no single choice is "unreadable",
+    which is counted and never left out; so is one for which no reply came.
+    --reading alpacare reads by AlpaCare's published rule. A judge sees prompts
+    and answers, never a model's name. correctness and helpfulness give each
+    answer a number from 1 to 10; rubric says of each criterion whether it is
+    met (HealthBench), and a failed grading stays unscored.
+
+    Every reply is kept in OUT/journal.sqlite: a stopped run goes on without
+    asking anything twice. --dry-run tells requests, tokens, cost and time
+    beforehand; --budget stops in time, and the verdicts left unasked are in
+    rejected.parquet.
 
     With `--judge overlap` no model is asked: the answer that shares more words
     with the question's reference answer (ROUGE-L F1) wins. That is an overlap
     of wording and NOT a judgement of quality: a right answer in other words
-    loses to a wrong one in the same words. Use it to see that training changed
-    something, not to say that a model is good.
-
-    The folders come from `meadowlark answer`. A question without a reference
-    answer, or that one model did not answer, is rejected with the reason. An
-    empty answer loses; two empty ones are "both bad"; an answer that a server
-    failed to give makes the verdict unreadable. Each comparison is written
-    once for each order, so that `meadowlark score` treats all judges alike.
+    loses to a wrong one in the same words.
 
     \b
     Examples:
-      meadowlark judge runs/tuned runs/untuned --judge overlap --out runs/verdicts
+      meadowlark judge runs/tuned runs/untuned --judge openai:gpt-4o-mini \\
+          --dry-run --out runs/verdicts
+      meadowlark judge tuned=runs/tuned gpt-4=published/gpt-4.jsonl \\
+          --judge openai:gpt-4o-mini --judge anthropic:claude-haiku-4-5 \\
+          --budget 5usd --out runs/verdicts
+      meadowlark judge runs/tuned --protocol rubric --rubric rubric.jsonl \\
+          --judge openai:llama3.3@http://localhost:11434/v1 --out runs/grades
+      meadowlark judge runs/tuned runs/untuned --judge overlap --out runs/overlaps
       meadowlark score runs/verdicts
     """
-    from meadowlark.evaluate.overlap import judge_overlap
+    from meadowlark.evaluate import grade, overlap
+    from meadowlark.evaluate import judge as pairs
+    from meadowlark.evaluate.protocols import protocol_of
 
-    if judge != "overlap":
-        raise UserError(
-            f"--judge {judge}: judge models are not built yet. The only judge is 'overlap', which "
-            "compares word overlap with the reference answer and is not a judgement of quality. "
-            "Verdicts that a judge model gave elsewhere can be read by `meadowlark score`."
+    others = references or []
+    if OVERLAP in judge:
+        if judge != [OVERLAP]:
+            raise UserError(
+                "--judge overlap asks no model and stands alone; judge with models in another --out"
+            )
+        run = overlap.judge_overlap(
+            answers, others, out, tie_within=tie_within, limit=limit, force=force
         )
-    run = judge_overlap(answers, references, out, tie_within=tie_within, limit=limit, force=force)
+        summarise(run, out, done_before=run.done_before)
+        return
+    policy = policy_of(concurrency, requests_per_minute, tokens_per_minute, budget)
+    prices = [known for known in map(price_of, price or []) if known is not None]
+    if protocol_of(protocol).kind == "pair":
+        if rubric is not None or schema:
+            raise UserError("--rubric and --schema are for --protocol rubric")
+        if dry_run:
+            found = pairs.estimate_pairs(
+                answers,
+                others,
+                judge,
+                out,
+                protocol=protocol,
+                logprobs=logprobs,
+                policy=policy,
+                prices=prices,
+                models=models,
+                limit=limit,
+            )
+            _show(found, policy.budget_usd)
+            return
+        run = pairs.judge_pairs(
+            answers,
+            others,
+            judge,
+            out,
+            protocol=protocol,
+            reading=reading,
+            logprobs=logprobs,
+            policy=policy,
+            prices=prices,
+            models=models,
+            limit=limit,
+            force=force,
+        )
+    else:
+        if reading is not None or logprobs is not None:
+            raise UserError("--reading and --logprobs are for protocols that compare pairs")
+        if dry_run:
+            found = grade.estimate_grades(
+                answers,
+                others,
+                judge,
+                out,
+                protocol=protocol,
+                rubric=rubric,
+                schema=schema,
+                policy=policy,
+                prices=prices,
+                models=models,
+                limit=limit,
+            )
+            _show(found, policy.budget_usd)
+            return
+        run = grade.grade_answers(
+            answers,
+            others,
+            judge,
+            out,
+            protocol=protocol,
+            rubric=rubric,
+            schema=schema,
+            policy=policy,
+            prices=prices,
+            models=models,
+            limit=limit,
+            force=force,
+        )
     summarise(run, out, done_before=run.done_before)
+
+
+def _show(found: list[Estimate], budget_usd: float | None) -> None:
+    """The estimate of each judge, and of all together."""
+    from meadowlark.progress import usd
+
+    for one in found:
+        show_estimate(one, budget_usd if len(found) == 1 else None)
+    if len(found) > 1:
+        most = sum(one.most_usd for one in found)
+        spent = found[0].spent_usd
+        line = f"all judges: at most {usd(most)} USD"
+        if spent:
+            line += f", beside {usd(spent)} already spent"
+        if budget_usd is not None:
+            enough = spent + most <= budget_usd
+            line += f"; the budget of {usd(budget_usd)} USD " + (
+                "is enough" if enough else "may be reached"
+            )
+        stdout.print(line, markup=False)

@@ -32,6 +32,8 @@ def report(
     with intervals and the chance level, win rates, which letters were chosen, random examples, and
     where everything came from, with hashes. The order of the folders does not matter; what was
     made from what is read from their manifests. Its tables are in OUT/report.json and OUT/tables.
+    Where answers were judged, OUT/verdicts.html shows every prompt with its answers and verdicts,
+    filtered to disagreements, order flips and unreadable ones.
 
     \b
     Examples:

@@ -19,7 +19,9 @@ Metrics = dict[str, "Score"]
 def score(
     verdicts: Annotated[
         list[Path],
-        typer.Argument(help="Folders or files of verdicts; or exactly two exam folders."),
+        typer.Argument(
+            help="Folders or files of verdicts; folders of grades; or exactly two exam folders."
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -28,17 +30,28 @@ def score(
     model: Annotated[
         str | None, typer.Option("--model", help="Score this model; the others are references.")
     ] = None,
-    protocol: Annotated[
-        str,
+    reading: Annotated[
+        str | None,
         typer.Option(
-            "--protocol", help="How a judge's text is read: brackets ([[A]]) or alpacare."
+            "--reading",
+            "--protocol",
+            help="How a judge's text is read: brackets ([[A]]; a transcript's default), strict, "
+            "alpacare or letter. Our own verdicts are read again only with this.",
         ),
-    ] = "brackets",
+    ] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            "--groups",
+            help="A file that labels items (by id or instruction) with difficulty, topic, view or "
+            "type; else the questions' own groups.",
+        ),
+    ] = None,
     seed: Seed = 42,
     limit: Limit = None,
     force: Force = False,
 ) -> None:
-    """Win rates from verdicts in both orders, or one exam against another.
+    """Win rates from verdicts, points from grades, or one exam against another.
 
     Verdicts: a win counts 1, a tie 1/2, a loss 0; an item scores the mean
     over both orders, a model the mean over items, and with several references
@@ -47,11 +60,22 @@ def score(
     its item keeps the order that could be read, and two bounds say what the
     rate would be had all unreadable ones been lost or won.
 
-    Read are our own verdicts (a folder, .parquet, .json, .jsonl, .csv) and raw
-    judge transcripts: a .json list with model_output_id, response, and
-    model_response_first, in a file named
+    Beside it stand MT-bench's convention (win_rate_consistent: a win in both
+    orders, else a tie), AlpacaEval's preference rate with its discrete rate,
+    the win rate at equal length, rates by difficulty and topic, Bradley-Terry
+    strengths with the judge's position effect, paired differences between
+    models, a jury of several judges, and agreement between judges and people.
+    All are in scores.json; annotations.json is AlpacaEval's layout.
+
+    Read are our own verdicts (a folder, .parquet, .json, .jsonl, .csv),
+    AlpacaEval's annotations, and raw judge transcripts: a .json list with
+    model_output_id, response, and model_response_first, in a file named
     MODEL__TASK-ref-REFERENCE_model_first.json. Of a transcript only the
     judge's own text counts, not what was extracted from it before.
+
+    Grades: by a rubric the clipped mean of HealthBench over examples, and each
+    tag's; on a scale the mean points, and differences between models. What
+    could not be graded is unscored, counted, and in two bounds.
 
     Two exam folders: the difference in accuracy of the first minus the second
     on the same questions, with an interval, the exact McNemar test, and the
@@ -61,6 +85,8 @@ def score(
     Examples:
       meadowlark score runs/verdicts
       meadowlark score judged/*_first.json --out runs/scores
+      meadowlark score runs/verdicts --groups MedInstruct-test.jsonl --out runs/scores
+      meadowlark score runs/grades --out runs/points
       meadowlark score runs/exam-after runs/exam-before --out runs/exam-difference
     """
     from meadowlark.evaluate.score import compute
@@ -68,14 +94,25 @@ def score(
     from meadowlark.records import Score
 
     if out is None:
-        found = compute(verdicts, model=model, protocol=protocol, seed=seed, limit=limit)
+        found = compute(
+            verdicts, model=model, reading=reading, groups=groups, seed=seed, limit=limit
+        )
         _show(found.scores)
         for warning in found.warnings:
             stdout.print(f"  warning: {warning}", markup=False, style="yellow")
         if found.rejected:
             stdout.print(f"  {len(found.rejected):,} rows were no verdicts", style="yellow")
         return
-    run = stage(verdicts, out, model=model, protocol=protocol, seed=seed, limit=limit, force=force)
+    run = stage(
+        verdicts,
+        out,
+        model=model,
+        reading=reading,
+        groups=groups,
+        seed=seed,
+        limit=limit,
+        force=force,
+    )
     _show([Score(**row) for row in json.loads((out / "scores.json").read_text("utf-8"))])
     summarise(run, out, done_before=run.done_before)
 
@@ -91,13 +128,18 @@ def _show(scores: list[Score]) -> None:
         if "win_rate_unreadable_lost" in row:
             heading = f"Win rate of {model} in per cent, both orders averaged: {subject}"
             tables.setdefault(heading, []).append((rest, row))
-        else:
+        elif {"accuracy", "accuracy_difference"} & row.keys():
             heading = f"Accuracy in per cent on the same questions: {subject}"
             name = model if rest == "shared questions" else f"{model} {rest}"
             tables.setdefault(heading, []).append((name, row))
+        else:
+            for metric, one in row.items():
+                if metric in SHOWN:
+                    heading = f"{SHOWN[metric]}: {subject or task}"
+                    name = rest if subject and metric not in OF_MODELS else model
+                    tables.setdefault(heading, []).append((name, {metric: one}))
     for heading, lines in tables.items():
-        judged = heading.startswith("Win rate")
-        cells = [(_judged_cells if judged else _exam_cells)(row) for _, row in lines]
+        cells = [_cells(row) for _, row in lines]
         columns = [name for name in cells[0] if any(row[name] for row in cells)]
         widths = {c: max(len(c), *(len(row[c]) for row in cells)) for c in columns}
         stdout.print(f"\n{heading}", markup=False, style="bold")
@@ -106,6 +148,40 @@ def _show(scores: list[Score]) -> None:
             numbers = "  ".join(shown[c].rjust(widths[c]) for c in columns)
             stdout.print(f"{numbers}  {name}", markup=False)
     stdout.print()
+
+
+SHOWN = {
+    "win_rate_difference": "Difference of win rates in percentage points",
+    "strength": "Strength in logits",
+    "position_effect": "How much being shown first helps, in logits",
+    "agreement_raw": "Share of equal votes",
+    "agreement_gwet": "Gwet's AC1",
+    "agreement_krippendorff": "Krippendorff's alpha",
+    "rubric_score": "Rubric score in per cent",
+    "rubric_difference": "Difference of rubric scores in percentage points",
+    "mean_points": "Mean points",
+    "points_difference": "Difference of mean points",
+}
+"""Metrics that are shown beside win rates and accuracies, and in which words."""
+OF_MODELS = ("strength", "position_effect", "rubric_score", "mean_points")
+"""Metrics whose lines are models; of the others, a line is what the task compares."""
+SHARES = ("win_rate_difference", "rubric_difference", "agreement_raw", "rubric_score")
+
+
+def _cells(row: Metrics) -> dict[str, str]:
+    if "win_rate_unreadable_lost" in row:
+        return _judged_cells(row)
+    ((metric, one),) = row.items() if len(row) == 1 else ((("", None)),)
+    if one is None or metric not in SHOWN:
+        return _exam_cells(row)
+    if metric in SHARES:
+        value, interval = _percent(one), _interval(one)
+    else:
+        value = f"{one.value:.3f}"
+        known = one.low is not None and one.high is not None
+        interval = f"{one.low:.3f} to {one.high:.3f}" if known else ""
+    unread = str(one.n_unreadable) if one.n_unreadable else ""
+    return {"value": value, "95 % interval": interval, "n": str(one.n), "unreadable": unread}
 
 
 def _judged_cells(row: Metrics) -> dict[str, str]:

@@ -1,23 +1,33 @@
-"""One model's answers with the questions they answer, read from a folder that a stage wrote.
+"""One model's answers with the questions they answer, and the same questions in another's answers.
 
-A folder with ``answers.parquet`` and ``questions.parquet`` comes in; what compares two models
-(the overlap judge, the paired exam) works on the joined form that comes out.
+A folder that a stage wrote (``answers.parquet`` and ``questions.parquet``), or a file of published
+answers (AlpaCare's and AlpacaEval's layouts), comes in; what compares two models (a judge, the
+overlap, the paired exam) works on the joined form that comes out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from meadowlark.dataset import read
+from meadowlark.dataset import FILE_OF, read
 from meadowlark.errors import UserError
+from meadowlark.layouts import absent_to_empty, raw_rows
 from meadowlark.records import Answer, Question
+from meadowlark.templates import split_content, user_content
 
 
 @dataclass(frozen=True)
 class Answered:
-    """The questions of a folder by id, in their order, and one model's answers to each by draw."""
+    """The questions of a folder or file by id, in their order, and one model's answers to each.
+
+    ``answers`` are in the order of their draws. ``folder`` is where they lie: a folder, or a file
+    of published answers.
+    """
 
     folder: Path
     model: str
@@ -25,11 +35,31 @@ class Answered:
     answers: dict[str, tuple[Answer, ...]]
 
 
+def named_path(argument: str | Path) -> tuple[str, Path]:
+    """``NAME=PATH`` taken apart; a path alone (or one that holds an equals sign) has no name."""
+    name, equals, path = str(argument).partition("=")
+    if not equals or not name or Path(argument).exists():
+        return "", Path(argument)
+    return name, Path(path)
+
+
+def read_side(argument: str | Path) -> Answered:
+    """The answers that ``PATH`` or ``NAME=PATH`` names, under that name."""
+    name, path = named_path(argument)
+    side = read_answered(path) if path.is_dir() else read_answer_file(path)
+    return _renamed(side, name) if name else side
+
+
+def _renamed(side: Answered, name: str) -> Answered:
+    answers = {i: tuple(replace(a, model=name) for a in one) for i, one in side.answers.items()}
+    return replace(side, model=name, answers=answers)
+
+
 def read_answered(folder: Path) -> Answered:
     """A folder's questions and answers joined; a UserError where it is none or holds two models."""
     if not folder.is_dir():
         raise UserError(
-            f"{folder}: expected a folder with answers.parquet and questions.parquet, as "
+            f"{folder}: expected a folder with {FILE_OF[Answer]} and {FILE_OF[Question]}, as "
             "`meadowlark answer` or `meadowlark exam` writes it"
         )
     answers, _ = read(folder, Answer)
@@ -59,6 +89,128 @@ def _draw(answer: Answer) -> int:
     return answer.draw
 
 
+# --------------------------------------------------------------------------- published answers
+
+_ANSWER_KEYS = ("response", "output", "answer", "text")
+_CLAUDE = re.compile(r"\s*Human:\s*(.*?)\s*Assistant:\s*", re.DOTALL)
+
+
+def read_answer_file(path: Path) -> Answered:
+    """A file of published answers, a row each: instruction (and input) or prompt, and the answer.
+
+    The answer is ``response`` or ``output``; the model is ``generator`` where rows have it, else
+    the file's folder and name (``gpt-4/medsi_output``). An item is known by ``id``, else by a hash
+    of its prompt. A row without a prompt or an answer, or a repeated id, is a UserError: an answer
+    that is left out would not be missed.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"no such folder or file of answers: {path}. Expected a folder that `meadowlark "
+            "answer` wrote, or a .json, .jsonl or .csv file whose rows hold instruction (and "
+            "input) or prompt, and response or output; NAME=PATH names the model"
+        )
+    questions: dict[str, Question] = {}
+    answers: dict[str, tuple[Answer, ...]] = {}
+    models: set[str] = set()
+    for number, raw in enumerate(raw_rows(path), start=1):
+        if not isinstance(raw, Mapping):
+            raise UserError(f"{path}, row {number}: not a JSON object")
+        text = next((raw[key] for key in _ANSWER_KEYS if isinstance(raw.get(key), str)), None)
+        prompt = _prompt_of(raw)
+        if text is None or not prompt:
+            raise UserError(
+                f"{path}, row {number}: expected instruction (and input) or prompt, and response "
+                f"or output; it has {', '.join(map(str, raw)) or 'nothing'}"
+            )
+        item = str(raw.get("id", "")) or hashlib.sha256(prompt.encode()).hexdigest()[:20]
+        if item in questions:
+            raise UserError(f"{path}, row {number}: the item {item!r} is answered twice")
+        group = str(raw.get("group") or raw.get("difficulty") or raw.get("topic") or "")
+        questions[item] = Question(item, str(raw.get("dataset") or path.stem), prompt, group=group)
+        models.add(str(raw.get("generator") or ""))
+        status = "ok" if text.strip() else "empty"
+        answers[item] = (Answer(item, "", text=text.strip(), status=status),)  # type: ignore[arg-type]
+    if not questions:
+        raise UserError(f"{path} holds no answers")
+    if len(models) != 1:
+        raise UserError(f"{path} must hold one model's answers, not those of {sorted(models)}")
+    place = path.resolve()
+    name = models.pop() or f"{place.parent.name}/{place.stem}".lstrip("/")
+    return _renamed(Answered(path, name, questions, answers), name)
+
+
+def _prompt_of(raw: Mapping[str, Any]) -> str:
+    if "instruction" in raw:
+        instruction = str(raw["instruction"] or "")
+        given = absent_to_empty(str(raw.get("input") or ""))
+        return user_content(instruction, given) if instruction and given else instruction or given
+    prompt = str(raw.get("prompt") or raw.get("question") or "")
+    wrapped = _CLAUDE.fullmatch(prompt)
+    return wrapped[1] if wrapped else prompt
+
+
+# --------------------------------------------------------------------------- the same questions
+
+
+def plain(prompt: str) -> str:
+    """A prompt as a judge is shown it: instruction, blank line, input (PAPERS.md, section 1)."""
+    return "\n\n".join(part for part in split_content(prompt) if part)
+
+
+def _words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def aligned(mine: Answered, other: Answered) -> Answered:
+    """``other`` under the ids of ``mine``: by id where the prompts agree, else by their text.
+
+    Spaces do not count. A prompt with an input also agrees with one that is that input alone (the
+    published iCliniq references leave the instruction out). Of questions with the same text the
+    first goes to the first. What has no counterpart keeps its own id.
+    """
+    places: dict[str, list[str]] = {}
+    for item, question in other.questions.items():
+        for key in _keys(question.prompt):
+            places.setdefault(key, []).append(item)
+    own: dict[str, str] = {}  # id in `other` -> id in `mine`
+    late = []
+    for item, question in mine.questions.items():
+        theirs = other.questions.get(item)
+        if theirs is not None and _words(plain(theirs.prompt)) == _words(plain(question.prompt)):
+            own[item] = item
+        else:
+            late.append(item)
+    for item in late:
+        found = [
+            o for k in _keys(mine.questions[item].prompt) for o in places.get(k, ()) if o not in own
+        ]
+        if found:
+            own[found[0]] = item
+    taken = set(own.values())
+    names = {i: own.get(i, i) for i in other.questions if i in own or i not in taken}
+    return replace(
+        other,
+        questions={new: replace(other.questions[old], id=new) for old, new in names.items()},
+        answers={
+            new: tuple(replace(answer, item=new) for answer in other.answers[old])
+            for old, new in names.items()
+            if old in other.answers
+        },
+    )
+
+
+def _keys(prompt: str) -> list[str]:
+    """What a prompt is found by: its whole text, and its input alone."""
+    _, given = split_content(prompt)
+    whole = _words(plain(prompt))
+    return [whole, _words(given)] if given and _words(given) != whole else [whole]
+
+
+def same_prompt(a: Question, b: Question) -> bool:
+    """Whether two questions ask the same, or one is the other's input alone."""
+    return bool({*_keys(a.prompt)} & {*_keys(b.prompt)})
+
+
 def with_distinct_names(sides: Sequence[Answered]) -> list[Answered]:
     """The same, each under a name of its own: the folder's name is added where models share one."""
     names = [side.model for side in sides]
@@ -70,5 +222,22 @@ def with_distinct_names(sides: Sequence[Answered]) -> list[Answered]:
     names = [side.model for side in told]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"two folders hold answers of {name!r} and bear the same folder name")
+            raise UserError(
+                f"two folders hold answers of {name!r} and bear the same folder name; tell them "
+                "apart with NAME=PATH"
+            )
     return told
+
+
+def read_sides(
+    answers: str | Path, references: Sequence[str | Path]
+) -> tuple[Answered, list[Answered]]:
+    """A model's answers and others' to the same questions, under distinct names and its ids."""
+    mine, *others = with_distinct_names([read_side(path) for path in (answers, *references)])
+    return mine, [aligned(mine, other) for other in others]
+
+
+def inputs_of(answers: str | Path, references: Sequence[str | Path]) -> dict[str, Path]:
+    """The folders and files of a comparison, as a manifest lists them."""
+    given = {"answers": answers} | {f"reference {n}": p for n, p in enumerate(references, 1)}
+    return {name: named_path(path)[1] for name, path in given.items()}

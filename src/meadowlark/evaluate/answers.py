@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from meadowlark.dataset import FILE_OF, JOURNAL, MANIFEST, Run, open_run, read
-from meadowlark.errors import UserError
+from meadowlark.errors import UserError, unknown
 from meadowlark.evaluate.exam import exam_turns
 from meadowlark.evaluate.examined import Subject, examined
 from meadowlark.evaluate.partial import PartialAnswers, batches
@@ -97,6 +97,23 @@ class AnswerOptions:
             max_tokens=self.max_tokens,
             seed=seed if self.temperature else None,
         )
+
+
+SETTINGS = {
+    "alpacare": AnswerOptions(max_tokens=1024, temperature=1.0, context=1024),
+    "roomy": AnswerOptions(max_tokens=2048),
+}
+"""Generation settings by name. ``alpacare``: as the published answers were drawn, with default
+sampling and 1,024 tokens that include the prompt, so that a long prompt leaves no room (a server's
+answers have 1,024 tokens of their own). ``roomy``: greedy, 2,048 new tokens."""
+
+
+def settings(name: str, *, local: bool) -> AnswerOptions:
+    """The settings of a name; the bound on prompt and answer together is for local models only."""
+    if name not in SETTINGS:
+        raise unknown("settings", name, SETTINGS)
+    found = SETTINGS[name]
+    return found if local else replace(found, context=None)
 
 
 def answer(

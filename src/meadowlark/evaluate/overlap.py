@@ -14,7 +14,12 @@ from typing import Literal
 
 from meadowlark.dataset import Run, open_run
 from meadowlark.errors import UserError
-from meadowlark.evaluate.answered import Answered, read_answered, with_distinct_names
+from meadowlark.evaluate.answered import (
+    Answered,
+    inputs_of,
+    read_sides,
+    same_prompt,
+)
 from meadowlark.match import rouge_l_f1, tokenize
 from meadowlark.records import Answer, Rejected, Score, Verdict, Winner
 from meadowlark.statistics.intervals import bootstrap_interval
@@ -59,8 +64,8 @@ class _Judged:
 
 
 def judge_overlap(
-    answers: Path,
-    references: Sequence[Path],
+    answers: Path | str,
+    references: Sequence[Path | str],
     out: Path,
     *,
     tie_within: float = TIE_WITHIN,
@@ -82,12 +87,12 @@ def judge_overlap(
         "judge",
         out,
         options={"judge": "overlap", "tie_within": tie_within, "limit": limit},
-        inputs={"answers": answers} | {f"reference {n}": p for n, p in enumerate(references, 1)},
+        inputs=inputs_of(answers, references),
         force=force,
     )
     if run.complete:
         return run
-    mine, *others = with_distinct_names([read_answered(p) for p in (answers, *references)])
+    mine, others = read_sides(answers, references)
     with run:
         items = list(mine.questions)[:limit]
         judged = _Judged()
@@ -139,7 +144,8 @@ def _fault(mine: Answered, other: Answered, item: str) -> tuple[str, str] | None
     if item not in other.answers:
         return "no answer", other.model
     theirs = other.questions[item]
-    if (theirs.prompt, theirs.target) != (question.prompt, question.target):
+    other_target = theirs.target not in ("", question.target)  # published answers have no target
+    if not same_prompt(theirs, question) or other_target:
         return "different questions under one id", f"in {other.folder}"
     return None
 

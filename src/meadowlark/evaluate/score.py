@@ -1,8 +1,8 @@
-"""Win rates from verdicts, or a paired comparison of two exams: what the judging came to.
+"""Win rates from verdicts, points from grades, or two exams compared: what the judging came to.
 
-Files or folders of verdicts (or two exam folders) come in; :class:`Score` rows come out, each with
-n, unreadable verdicts and an interval by resampling prompts. AlpaCare's scoring: win 1, tie 1/2,
-loss 0; an item scores the mean over both orders; the headline averages the references.
+Files or folders of verdicts or grades (or two exam folders) come in; :class:`Score` rows come out,
+each with n, what could not be read and an interval by resampling prompts. AlpaCare's scoring: win
+1, tie 1/2, loss 0; an item scores the mean over both orders; the headline averages the references.
 
 Where AlpaCare drops an item with one unreadable order, here the item keeps the mean over the orders
 that could be read, every unreadable verdict is counted, and two bounds say what the rate would be
@@ -11,231 +11,136 @@ had all unreadable verdicts been losses or wins.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 
-from meadowlark.dataset import FILE_OF, Run, fingerprint, open_run
+from meadowlark.dataset import FILE_OF, Run, fingerprint, open_run, read
 from meadowlark.errors import UserError, unknown
-from meadowlark.evaluate import overlap
+from meadowlark.evaluate import measures, overlap
+from meadowlark.evaluate.alpaca_eval import to_annotations
 from meadowlark.evaluate.answered import read_answered, with_distinct_names
+from meadowlark.evaluate.comparison import (
+    RATES,
+    SEED,
+    Comparison,
+    comparisons,
+    item_points,
+    oriented,
+    score_comparison,
+)
+from meadowlark.evaluate.graded import holds_grades, score_grades
 from meadowlark.evaluate.paired_exam import score_exams
+from meadowlark.evaluate.texts import Texts, read_texts
 from meadowlark.evaluate.verdicts import read_verdicts
-from meadowlark.records import Answer, Rejected, Score, Verdict, Winner
+from meadowlark.records import Answer, Question, Rejected, Score, Verdict
 from meadowlark.statistics import intervals
-from meadowlark.statistics.wins import POINTS, Outcome, average_orders, positional_agreement, tally
 
-SEED = 42
-Order = Literal["shown_first", "shown_second"]
-ORDERS: tuple[Order, ...] = ("shown_first", "shown_second")
-OUTCOMES: dict[Winner, Outcome] = {"a": "win", "b": "loss", "tie": "tie", "both_bad": "tie"}
-_SWAPPED: dict[Winner, Winner] = {"a": "b", "b": "a"}
-
-Item = dict[Order, list[Outcome | None]]
-"""The outcomes of one item in each order, None for an unreadable verdict."""
-
-# --------------------------------------------------------------------------- one comparison
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One model against one reference as one judge saw them; items in the order of their ids."""
-
-    criterion: str
-    by: str
-    model: str
-    reference: str
-    items: Mapping[str, Item]
-
-    @property
-    def task(self) -> str:
-        """The name under which the comparison is scored."""
-        return f"{self.criterion} ({self.by}): against {self.reference}"
-
-
-def oriented(verdicts: Iterable[Verdict], model: str | None = None) -> list[Verdict]:
-    """The verdicts with the model compared as ``a`` and its reference as ``b``.
-
-    ``model`` keeps the comparisons with that model, as ``a``. Without it, whichever of two names
-    stands as ``a`` more often is the model (the earlier name where both do equally often).
-    """
-    found = list(verdicts)
-    if model is not None:
-        names = {name for v in found for name in (v.a, v.b)}
-        if model not in names:
-            raise unknown("model", model, names)
-        return [v if v.a == model else _swapped(v) for v in found if model in (v.a, v.b)]
-    as_a = Counter((v.a, v.b) for v in found)
-    chosen = {pair: min(((pair), pair[::-1]), key=lambda p: (-as_a[p], p)) for pair in sorted(as_a)}
-    return [v if chosen[v.a, v.b] == (v.a, v.b) else _swapped(v) for v in found]
-
-
-def _swapped(verdict: Verdict) -> Verdict:
-    preference = None if verdict.preference is None else 1 - verdict.preference
-    return replace(
-        verdict,
-        a=verdict.b,
-        b=verdict.a,
-        shown_first="b" if verdict.shown_first == "a" else "a",
-        winner=_SWAPPED.get(verdict.winner, verdict.winner),
-        preference=preference,
-    )
-
-
-def comparisons(verdicts: Iterable[Verdict]) -> list[Comparison]:
-    """Oriented verdicts grouped by criterion, judge, model and reference, in that order."""
-    groups: dict[tuple[str, str, str, str], dict[str, Item]] = {}
-    for verdict in verdicts:
-        key = (verdict.criterion, verdict.by, verdict.a, verdict.b)
-        item = groups.setdefault(key, {}).setdefault(
-            verdict.item, {"shown_first": [], "shown_second": []}
-        )
-        order: Order = "shown_first" if verdict.shown_first == "a" else "shown_second"
-        item[order].append(OUTCOMES.get(verdict.winner))
-    return [
-        Comparison(*key, items=dict(sorted(items.items())))
-        for key, items in sorted(groups.items(), key=lambda group: group[0])
-    ]
-
-
-def item_score(item: Item, unreadable: float | None = None) -> float | None:
-    """One item's score in [0, 1]: the mean over its orders; None where nothing could be read.
-
-    An unreadable verdict is left out, or counts as ``unreadable`` points where that is given.
-    """
-    return average_orders(
-        {order: _points(outcomes, unreadable) for order, outcomes in item.items()}
-    )
-
-
-def _points(outcomes: Iterable[Outcome | None], unreadable: float | None = None) -> list[float]:
-    """The points of outcomes; an unreadable one is left out or counts what is given."""
-    values = (unreadable if outcome is None else POINTS[outcome] for outcome in outcomes)
-    return [value for value in values if value is not None]
-
-
-def _interval(scores: Sequence[float], seed: int) -> tuple[float | None, float | None]:
-    """The bootstrap interval over items; Wilson's where all items agree and redraws cannot vary."""
-    if {*scores} <= {0.0} or {*scores} <= {1.0}:
-        return intervals.wilson(round(sum(scores)), len(scores))
-    return intervals.bootstrap_interval([[s] for s in scores], seed) or (None, None)
-
-
-BOUNDS: dict[str, float | None] = {
-    "win_rate": None,
-    "win_rate_unreadable_lost": 0.0,
-    "win_rate_unreadable_won": 1.0,
-}
-"""The order-averaged win rate and its bounds: how many points an unreadable verdict counts."""
-
-
-def score_comparison(found: Comparison, seed: int = SEED) -> list[Score]:
-    """All scores of one comparison.
-
-    ``n`` is the number of items for rates over items, of verdicts for ``wins``, ``ties`` (with
-    both_bad), ``losses``, ``unreadable`` and the rate in one order; ``n_unreadable`` counts in the
-    same unit those with (or that are) an unreadable verdict. A rate of which nothing could be read
-    is absent, while its bounds are there.
-    """
-    items = list(found.items.values())
-    touched = sum(any(None in outcomes for outcomes in item.values()) for item in items)
-    verdicts = [outcome for item in items for outcomes in item.values() for outcome in outcomes]
-    unreadable = verdicts.count(None)
-    scores: list[Score] = []
-
-    def add(
-        metric: str,
-        value: float,
-        bounds: tuple[float | None, float | None],
-        n: int,
-        n_unreadable: int,
-    ) -> None:
-        scores.append(Score(found.task, found.model, metric, value, *bounds, n, n_unreadable))
-
-    for metric, points in BOUNDS.items():
-        read = [s for s in (item_score(item, points) for item in items) if s is not None]
-        if read:
-            add(metric, sum(read) / len(read), _interval(read, seed), len(items), touched)
-    counts = tally(outcome for outcome in verdicts if outcome is not None)
-    for metric, value in (*counts._asdict().items(), ("unreadable", unreadable)):
-        add(metric, value, (None, None), len(verdicts), unreadable)
-    for order in ORDERS:
-        there = [outcome for item in items for outcome in item[order]]
-        only = [average_orders({order: _points(item[order])}) for item in items]
-        read = [value for value in only if value is not None]
-        if read:
-            value, bounds = sum(read) / len(read), _interval(read, seed)
-            add(f"win_rate_{order}", value, bounds, len(there), there.count(None))
-    both = [item for item in items if all(item.values())]
-    pairs = [
-        (first, second)
-        for item in both
-        for first, second in zip(*(item[order] for order in ORDERS), strict=False)
-        if first is not None and second is not None
-    ]
-    if pairs:
-        agreement = positional_agreement(pairs)
-        bounds = intervals.wilson(agreement.same, agreement.n)
-        lost = sum(any(None in outcomes for outcomes in item.values()) for item in both)
-        add("positional_agreement", agreement.rate, bounds, len(both), lost)
-    return scores
-
+JURIES = (measures.JURY, measures.PEOPLE)
+ANNOTATIONS = "annotations.json"
+"""AlpacaEval's layout of the verdicts, written where their prompts and answers are known."""
 
 # --------------------------------------------------------------------------- all of them
 
 
 def score_verdicts(
-    verdicts: Iterable[Verdict], model: str | None = None, seed: int = SEED
+    verdicts: Iterable[Verdict],
+    model: str | None = None,
+    seed: int = SEED,
+    texts: Texts | None = None,
 ) -> tuple[list[Score], list[Verdict], list[str]]:
     """Scores of every comparison and the averages over references, the verdicts oriented, and
-    warnings of what a reader must know."""
+    warnings of what a reader must know.
+
+    A jury of several judges, and the majority of several people, are scored beside the members.
+    ``texts`` adds what needs lengths, difficulty or topic.
+    """
+    texts = texts or Texts()
     rows = oriented(verdicts, model)
-    found = comparisons(rows)
-    scores = [score for comparison in found for score in score_comparison(comparison, seed)]
-    by_judge: dict[tuple[str, str, str], list[Comparison]] = {}
-    for comparison in found:
-        key = (comparison.criterion, comparison.by, comparison.model)
-        by_judge.setdefault(key, []).append(comparison)
-    for group in by_judge.values():
-        if len(group) > 1:
-            scores += _average(group, seed)
-    warnings = [line for comparison in found for line in _warnings(comparison)]
-    if any(comparison.by == overlap.BY for comparison in found):
+    voted = measures.juries(rows)
+    by_pair: dict[tuple[str, str, str, str], list[Verdict]] = {}
+    for v in (*rows, *voted):
+        by_pair.setdefault((v.criterion, v.by, v.a, v.b), []).append(v)
+    found = comparisons((*rows, *voted))
+    scores: list[Score] = []
+    for one in found:
+        own = by_pair[one.criterion, one.by, one.model, one.reference]
+        scores += score_comparison(one, seed)
+        scores += measures.consistent(one, seed)
+        scores += measures.preferences(one, own)
+        scores += measures.lengths(one, own, texts)
+    by_judge: dict[tuple[str, str], list[Comparison]] = {}
+    for one in found:
+        by_judge.setdefault((one.criterion, one.by), []).append(one)
+    for judged in by_judge.values():
+        for name in dict.fromkeys(one.model for one in judged):
+            group = [one for one in judged if one.model == name]
+            if len(group) > 1:
+                scores += _average(group, seed)
+            scores += _by_label(group, texts, seed)
+        scores += measures.paired_models(judged)
+    rated, unrated = measures.ratings((*rows, *voted))
+    scores += rated + measures.raters(rows)
+    warnings = [line for one in found if one.by not in JURIES for line in _warnings(one)] + unrated
+    if any(one.by == overlap.BY for one in found):
         warnings.append(f"{overlap.BY} is {overlap.NOTICE}")
     return scores, rows, warnings
 
 
-def _average(group: Sequence[Comparison], seed: int) -> list[Score]:
+def _average(group: Sequence[Comparison], seed: int, label: str = "") -> list[Score]:
     """AlpaCare's headline: the mean over references of the mean over items.
 
     An item is redrawn with its verdicts against all references, since they share its prompt.
     """
     first = group[0]
-    task = f"{first.criterion} ({first.by}): average over {len(group)} references"
+    over = f"average over {len(group)} references"
+    task = f"{first.criterion} ({first.by}): {over}{label}"
+    if len(group) == 1:
+        task = f"{first.task}{label}"
     ids = sorted({item for comparison in group for item in comparison.items})
     touched = sum(
         any(None in outcomes for c in group for outcomes in c.items.get(i, {}).values())
         for i in ids
     )
     scores = []
-    for metric, points in BOUNDS.items():
+    for metric, points in RATES.items():
         table = np.full((len(ids), len(group)), np.nan)
         for column, comparison in enumerate(group):
             for row, item in enumerate(ids):
-                value = item_score(comparison.items.get(item, {}), points)
+                value = points(comparison.items.get(item, {}))
                 table[row, column] = np.nan if value is None else value
         if np.isnan(table).all(axis=0).any():
             continue  # one reference has nothing to average; its own scores and warning say so
         mean = float(np.mean([np.nanmean(column) for column in table.T]))
         low: float | None = None
         high: float | None = None
-        if len(ids) > 1:
+        values = table[~np.isnan(table)]
+        if len(ids) > 1 and values.min() < values.max():
             low, high = intervals.percentiles(intervals.bootstrap_average(table, seed))
+        else:  # redraws cannot vary
+            rows = [float(np.nanmean(row)) for row in table if not np.isnan(row).all()]
+            low, high = intervals.rate_interval(rows, seed) or (None, None)
         scores.append(Score(task, first.model, metric, mean, low, high, len(ids), touched))
+    return scores
+
+
+def _by_label(group: Sequence[Comparison], texts: Texts, seed: int) -> list[Score]:
+    """The win rate over the items of each label (difficulty 3, topic cardiology)."""
+    scores: list[Score] = []
+    for kind, labels in sorted(texts.labels.items()):
+        for label in sorted(set(labels.values())):
+            own = [
+                replace(
+                    one, items={i: item for i, item in one.items.items() if labels.get(i) == label}
+                )
+                for one in group
+            ]
+            own = [one for one in own if one.items]
+            if len(own) == len(group):
+                scores += _average(own, seed, f" · {kind} {label}")
     return scores
 
 
@@ -244,7 +149,7 @@ def _warnings(found: Comparison) -> list[str]:
     name = f"{found.model} against {found.reference}"
     one_order = sum(not all(item.values()) for item in items)
     repeated = sum(any(len(outcomes) > 1 for outcomes in item.values()) for item in items)
-    unread = sum(item_score(item) is None for item in items)
+    unread = sum(item_points(item) is None for item in items)
     lines = {
         f"judged in one order only, so the order shown is not averaged out: {name}": one_order,
         f"judged more than once in one order (averaged): {name}": repeated,
@@ -258,21 +163,23 @@ def _warnings(found: Comparison) -> list[str]:
 
 @dataclass(frozen=True)
 class Scored:
-    """What came of the inputs: scores, the oriented verdicts (none for exams), what was no
-    verdict, and warnings."""
+    """What came of the inputs: scores, the oriented verdicts (none for exams and grades), what was
+    no verdict, warnings, and the verdicts in AlpacaEval's layout where their texts are known."""
 
     scores: list[Score]
     verdicts: list[Verdict]
     rejected: list[Rejected]
     warnings: list[str]
+    annotations: list[dict[str, Any]] = field(default_factory=list)
 
 
 def _is_exam(path: Path) -> bool:
-    """Whether a folder holds answers and no verdicts."""
+    """Whether a folder holds answers, and neither verdicts nor grades."""
     return (
         path.is_dir()
         and (path / FILE_OF[Answer]).exists()
         and not (path / FILE_OF[Verdict]).exists()
+        and not holds_grades(path)
     )
 
 
@@ -280,11 +187,15 @@ def compute(
     inputs: Sequence[Path],
     *,
     model: str | None = None,
-    protocol: str = "brackets",
+    reading: str | None = None,
+    groups: Path | None = None,
     seed: int = SEED,
     limit: int | None = None,
 ) -> Scored:
-    """Read the inputs and score them: all verdicts together, or two exam folders as a pair."""
+    """Read the inputs and score them: all verdicts or grades together, or two exams as a pair.
+
+    ``groups`` is a file that labels items with difficulty, topic, view or type.
+    """
     exams = [_is_exam(path) for path in inputs]
     if any(exams):
         if not all(exams) or len(inputs) != 2:
@@ -305,14 +216,31 @@ def compute(
         twin = hashes.setdefault(fingerprint(path), path)
         if twin is not path:
             raise UserError(f"{path} holds the same as {twin}; each verdict would count twice")
+    graded = [holds_grades(path) for path in inputs]
+    if any(graded):
+        if not all(graded):
+            raise UserError("score folders of grades and of verdicts in separate commands")
+        return Scored(score_grades(inputs, seed, limit), [], [], [])
     verdicts: list[Verdict] = []
     rejected: list[Rejected] = []
     for path in inputs:
-        found, bad = read_verdicts(path, protocol, limit)
+        found, bad = read_verdicts(path, reading, limit)
         verdicts += found
         rejected += bad
-    scores, rows, warnings = score_verdicts(verdicts, model, seed)
-    return Scored(scores, rows, rejected, warnings)
+    texts = read_texts(inputs, groups)
+    scores, rows, warnings = score_verdicts(verdicts, model, seed, texts)
+    return Scored(scores, rows, rejected, warnings, _annotations(rows, inputs))
+
+
+def _annotations(rows: Sequence[Verdict], inputs: Sequence[Path]) -> list[dict[str, Any]]:
+    """The verdicts in AlpacaEval's layout; empty where the text of one is not known."""
+    folders = [p for p in inputs if p.is_dir() and (p / FILE_OF[Answer]).exists()]
+    questions = [question for path in folders for question in read(path, Question)[0]]
+    answers = [answer for path in folders for answer in read(path, Answer)[0]]
+    try:
+        return to_annotations(rows, questions, answers)
+    except ValueError:
+        return []
 
 
 def score(
@@ -320,33 +248,38 @@ def score(
     out: Path,
     *,
     model: str | None = None,
-    protocol: str = "brackets",
+    reading: str | None = None,
+    groups: Path | None = None,
     seed: int = SEED,
     limit: int | None = None,
     force: bool = False,
 ) -> Run:
     """Score files of verdicts, or two exam folders, into ``out``.
 
-    Writes ``scores.json``, ``verdicts.parquet`` (oriented and in our columns; not for exams) and
-    ``rejected.parquet``.
+    Writes ``scores.json``, and for verdicts ``verdicts.parquet`` (oriented and in our columns),
+    ``rejected.parquet`` and, where prompts and answers are known, AlpacaEval's
+    ``annotations.json``.
     """
     run = open_run(
         "score",
         out,
-        options={"model": model, "protocol": protocol, "limit": limit},
-        inputs={f"input {number}": path for number, path in enumerate(inputs, start=1)},
+        options={"model": model, "reading": reading, "limit": limit},
+        inputs={f"input {number}": path for number, path in enumerate(inputs, start=1)}
+        | ({"groups": groups} if groups is not None else {}),
         seed=seed,
         force=force,
     )
     if run.complete:
         return run
-    found = compute(inputs, model=model, protocol=protocol, seed=seed, limit=limit)
+    found = compute(inputs, model=model, reading=reading, groups=groups, seed=seed, limit=limit)
     with run:
         if found.verdicts:
             run.manifest.rows["in"] = len(found.verdicts) + len(found.rejected)
             run.manifest.rows["kept"] = len(found.verdicts)
             run.write(found.verdicts, Verdict)
             run.reject(found.rejected, Verdict)
+        if found.annotations:
+            run.write_json(ANNOTATIONS, found.annotations)
         run.manifest.warnings += found.warnings
         run.write_json("scores.json", [asdict(s) for s in found.scores])
         unreadable = sum(verdict.winner == "unreadable" for verdict in found.verdicts)

@@ -1,76 +1,25 @@
 """Verdicts read from files: our own rows, or the raw transcripts of a judge model.
 
 A path comes in, :class:`Verdict` rows come out. From a transcript only the judge's own text is
-read, by a named protocol; what another program extracted from it is ignored, and a text that gives
-no single choice becomes the winner ``unreadable``, never a missing row. Protocols: MT-bench's
-double brackets (Zheng et al. 2023) and AlpaCare's published reading rule.
+read, by a named reading (``reading.py``); what another program extracted from it is ignored, and a
+text that gives no single choice becomes the winner ``unreadable``, never a missing row. Our own
+rows are read already; with a reading asked for, a judge's raw text in them is read again.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 from meadowlark.dataset import read, rows_path
-from meadowlark.errors import UserError, unknown
+from meadowlark.errors import UserError
 from meadowlark.evaluate import alpaca_eval
+from meadowlark.evaluate.reading import Choice, read_choice, reading_of
 from meadowlark.layouts import raw_rows
 from meadowlark.records import Rejected, Verdict, Winner, from_dict
-
-Choice = Literal["first", "second", "tie"]
-
-# --------------------------------------------------------------------------- a judge's words
-
-_BRACKETED = re.compile(r"\[\[\s*([ABC])\s*\]\]")
-_MEANS: dict[str, Choice] = {"A": "first", "B": "second", "C": "tie", "a": "first", "b": "second"}
-_ONLY_OUTPUT = re.compile(r"[^a-zA-Z0-9]*Output \(([ab])\)[^a-zA-Z0-9]*")
-
-
-def _read_brackets(text: str) -> Choice | None:
-    found = list(_BRACKETED.finditer(text))
-    if not found:
-        return None
-    last = found[-1]
-    start = last.start()
-    for earlier in reversed(found[:-1]):
-        between = text[earlier.end() : start]
-        if "\n" in between and any(character.isalnum() for character in between):
-            break  # an earlier paragraph: the reasoning, not the closing statement
-        if earlier[1] != last[1]:
-            return None
-        start = earlier.start()
-    return _MEANS[last[1]]
-
-
-def _read_alpacare(text: str) -> Choice | None:
-    only = _ONLY_OUTPUT.fullmatch(text)
-    if only:
-        return _MEANS[only[1]]
-    return "tie" if "Tie" in re.sub(r"[^a-zA-Z0-9]", "", text) else None
-
-
-PROTOCOLS: dict[str, Callable[[str], Choice | None]] = {
-    "brackets": _read_brackets,
-    "alpacare": _read_alpacare,
-}
-
-
-def read_choice(text: str, protocol: str = "brackets") -> Choice | None:
-    """Which of the answers shown first and second a judge's text prefers; None if unreadable.
-
-    ``brackets``: the last ``[[A]]``, ``[[B]]`` or ``[[C]]`` (tie); none, or different ones in the
-    closing statement (on one line, or with no words between), is unreadable. ``alpacare``: the
-    published rule, in which ``Output (a)`` or ``Output (b)`` counts only when nothing but
-    punctuation stands around it, and ``Tie`` counts anywhere, even inside a word.
-    """
-    if protocol not in PROTOCOLS:
-        raise unknown("protocol", protocol, PROTOCOLS)
-    return PROTOCOLS[protocol](text)
-
 
 # --------------------------------------------------------------------------- layouts of files
 
@@ -103,14 +52,25 @@ def names_from(path: Path) -> Named:
     return Named(name or model or "model", reference or "reference", order)
 
 
-def _own_row(raw: Mapping[str, Any], file: Path, protocol: str) -> Verdict:
+def winner_of(choice: Choice | None, shown_first: str) -> Winner:
+    """The winner that a choice between first and second means, by which answer was shown first."""
+    if choice in ("first", "second"):
+        return "a" if (choice == "first") == (shown_first == "a") else "b"
+    return "unreadable" if choice is None else "tie"
+
+
+def _own_row(raw: Mapping[str, Any], file: Path, reading: str | None) -> Verdict:
     keys = Verdict.__dataclass_fields__
     values = {key: value for key, value in raw.items() if key in keys}
     if values.get("preference") in ("", None):
         values["preference"] = None
     else:
         values["preference"] = float(values["preference"])
-    return _checked(from_dict(values, Verdict))
+    row = _checked(from_dict(values, Verdict))
+    if reading is None or not row.raw or not row.by.startswith("judge:"):
+        return row
+    winner = winner_of(read_choice(row.raw, reading), row.shown_first)
+    return replace(row, winner=winner, preference=None)
 
 
 def _checked(row: Verdict) -> Verdict:
@@ -126,7 +86,7 @@ def _checked(row: Verdict) -> Verdict:
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
-def _transcript_row(raw: Mapping[str, Any], file: Path, protocol: str) -> Verdict:
+def _transcript_row(raw: Mapping[str, Any], file: Path, reading: str | None) -> Verdict:
     named = names_from(file)
     if named.model == named.reference:
         raise ValueError(f"the file's name gives {named.model!r} for both models")
@@ -137,17 +97,14 @@ def _transcript_row(raw: Mapping[str, Any], file: Path, protocol: str) -> Verdic
     if order is None:
         raise ValueError("neither the row nor the file's name says who was shown first")
     text = response if isinstance(response, str) else ""
-    choice = read_choice(text, protocol)
-    winner: Winner = "unreadable" if choice is None else "tie"
-    if choice in ("first", "second"):
-        winner = "a" if (choice == "first") == order else "b"
+    shown_first = "a" if order else "b"
     return Verdict(
         item=str(item),
         criterion="preference",
         a=named.model,
         b=named.reference,
         shown_first="a" if order else "b",
-        winner=winner,
+        winner=winner_of(read_choice(text, reading or "brackets"), shown_first),
         by="judge:unnamed",
         raw=text,
     )
@@ -162,7 +119,7 @@ class Layout:
     """One way in which files hold verdicts: the keys that tell it, and how a row is read."""
 
     keys: frozenset[str]
-    read: Callable[[Mapping[str, Any], Path, str], Verdict]
+    read: Callable[[Mapping[str, Any], Path, str | None], Verdict]
 
 
 LAYOUTS = {
@@ -174,15 +131,16 @@ LAYOUTS = {
 
 
 def read_verdicts(
-    path: Path, protocol: str = "brackets", limit: int | None = None
+    path: Path, reading: str | None = None, limit: int | None = None
 ) -> tuple[list[Verdict], list[Rejected]]:
     """The verdicts of a folder or a parquet, json, jsonl or csv file, and the rows that are none.
 
-    ``protocol`` says how a transcript's text is read; our own rows are read already. A file that
-    is in no known layout, or holds nothing, is a UserError.
+    ``reading`` says how a judge's text is read (brackets, where a transcript needs one); our own
+    rows are read already, and again only where a reading is given. A file that is in no known
+    layout, or holds nothing, is a UserError.
     """
-    if protocol not in PROTOCOLS:
-        raise unknown("protocol", protocol, PROTOCOLS)
+    if reading is not None:
+        reading_of(reading)
     file = rows_path(path, Verdict)
     found: list[Verdict] = []
     rejected: list[Rejected] = []
@@ -201,7 +159,7 @@ def read_verdicts(
             if not isinstance(raw, Mapping):
                 raise ValueError("not a JSON object")
             layout = layout or _layout_of(raw, file)
-            found.append(layout.read(raw, file, protocol))
+            found.append(layout.read(raw, file, reading))
         except (KeyError, TypeError, ValueError) as error:
             why = f"no {error}" if isinstance(error, KeyError) else str(error)
             kept = raw if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False, default=str)

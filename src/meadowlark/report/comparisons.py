@@ -5,20 +5,27 @@ Reads ``scores.json`` and ``verdicts.parquet`` of a judge's run and of the runs 
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from meadowlark.records import Score, Verdict
 from meadowlark.report import plots
 from meadowlark.report.content import (
     Column,
+    Details,
     Figure,
+    Link,
+    Prose,
     Section,
     Table,
     counted,
+    number,
     percent,
     plural,
+    slug,
     text,
 )
 from meadowlark.report.lineage import Lineage
@@ -33,6 +40,11 @@ WINNERS = {
     "unreadable": "unreadable",
 }
 """How a verdict may fall, and the column that counts it."""
+LABELLED = " · "
+"""What divides a task from the label of the items that it is about (``difficulty 3``)."""
+AVERAGE = "average over "
+MOST_ROWS = 8
+MOST_ROWS_OF_A_TABLE = 40
 COUNTS = ("wins", "ties", "losses", "unreadable")
 """Metrics that the table of verdicts shows by order, and the table of scores not again."""
 
@@ -42,14 +54,28 @@ def section(lineage: Lineage) -> Section | None:
     runs = compared(lineage)
     scored = [(run, s) for run in runs for s in run.scores]
     names = model_names(lineage.runs)
-    verdicts = _verdicts(lineage, runs)
+    verdicts = verdicts_of(lineage, runs)
     if not scored and not verdicts:
         return None
     blocks: list[Any] = []
     judges = sorted({v.by for v in verdicts})
     rates = [s for _, s in scored if s.metric == "win_rate"]
-    if rates:
-        blocks.append(_rate_plot(rates, names))
+    told_scores = [s for _, s in scored]
+    told_words = answers_in_words(told_scores, names) + grades_in_words(told_scores, names)
+    blocks += [Prose(sentence) for sentence in told_words]
+    if verdicts:
+        blocks.append(
+            Link(
+                "verdicts.html",
+                "Every prompt with its answers and verdicts (verdicts.html, beside this page)",
+            )
+        )
+    whole = [s for s in rates if LABELLED not in s.task]
+    if whole and len(whole) <= MOST_ROWS:
+        blocks.append(_rate_plot(whole, names))
+    elif whole:
+        blocks += _bar_plots(whole, names, "reference", "win-rates")
+    blocks += _label_plots(rates, names)
     if scored:
         if verdicts:  # the table of verdicts has the counts, by order
             scored = [(run, s) for run, s in scored if s.metric not in COUNTS]
@@ -57,7 +83,11 @@ def section(lineage: Lineage) -> Section | None:
             "Scores with 95 % intervals. A win counts 1, a tie ½; unreadable verdicts are left out "
             "and counted, and two bounds count them all as lost or as won."
         )
-        blocks.append(score_table("comparison_scores", caption, scored, names, {}))
+        table = score_table("comparison_scores", caption, scored, names, {})
+        if len(scored) > MOST_ROWS_OF_A_TABLE:
+            blocks.append(Details(f"All {len(scored):,} scores", [table]))
+        else:
+            blocks.append(table)
     if verdicts:
         blocks += _verdict_blocks(verdicts, names)
     lead = f"Judged by {', '.join(judges)}." if judges else ""
@@ -69,11 +99,247 @@ def section(lineage: Lineage) -> Section | None:
     return Section("answers", "Answers compared", lead, blocks)
 
 
-def _verdicts(lineage: Lineage, runs: Sequence[RunFolder]) -> list[Verdict]:
+def verdicts_of(lineage: Lineage, runs: Sequence[RunFolder]) -> list[Verdict]:
     """The verdicts of the last runs that hold any: a score's folder repeats those of its judge."""
     holders = [run for run in runs if run.verdicts]
     repeated = {label for run in holders for label in lineage.ancestors(run)}
     return [v for run in holders if run.label not in repeated for v in run.verdicts]
+
+
+# --------------------------------------------------------------------------- in words
+
+
+def answers_in_words(scores: Sequence[Score], names: dict[str, str]) -> list[str]:
+    """Which model is better, by how much, how sure that is and who says so: a sentence each.
+
+    A model's overall rate is its average over references, or that against its only one. A jury, or
+    the majority of people, speaks for its members.
+    """
+    found: dict[str, list[Score]] = {}
+    for s in overall(scores):
+        found.setdefault(s.task.partition("): ")[0], []).append(s)
+    differences = {
+        (judge, *_models_of(pair)): s
+        for s in scores
+        if s.metric == "win_rate_difference"
+        for judge, _, pair in [s.task.partition("): ")]
+    }
+    sentences = []
+    for judge, own in found.items():
+        own.sort(key=lambda s: -s.value)
+        for s in own:
+            other = s.task.partition("): ")[2].removeprefix("against ")
+            over = (
+                f"the {other.removeprefix(AVERAGE)}"
+                if AVERAGE in other
+                else names.get(other, other)
+            )
+            sentences.append(
+                f"{_who(judge)}: {names[s.model]} wins {percent(s.value)} against {over} (a tie "
+                f"counts half; {plural(s.n, 'prompt')}; {_interval_in_words(s, 0.5)}). "
+                + _verdict_in_words(s, 0.5, "Better", "Worse")
+            )
+        # Of many pairs, the neighbours in rank: the others follow, or nearly.
+        ranked = list(dict.fromkeys(s.model for s in own))
+        for a, b in itertools.pairwise(ranked):
+            difference = differences.get((judge, a, b))
+            sign = 1
+            if difference is None:
+                difference, sign = differences.get((judge, b, a)), -1
+            if difference is None:
+                continue
+            s = _times(difference, sign)
+            sentences.append(
+                f"{names[a]} against {names[b]}, over the same references: "
+                f"{number(100 * s.value, 1)} percentage points in win rate "
+                f"({_interval_in_words(s, 0.0)}). "
+                + _verdict_in_words(s, 0.0, f"{names[a]} is better", f"{names[b]} is better")
+            )
+    return sentences
+
+
+GRADED = {"rubric_score": "of the rubric’s points", "mean_points": "points on average"}
+_OF_GRADES = {"rubric_difference": 100.0, "points_difference": 1.0}
+
+
+def grades_in_words(scores: Sequence[Score], names: dict[str, str]) -> list[str]:
+    """What each model was graded, best first, and which of two was graded better."""
+    sentences = []
+    graded = [s for s in scores if s.metric in GRADED and LABELLED not in s.task]
+    for s in sorted(graded, key=lambda s: (s.task, -s.value)):
+        value = percent(s.value) if s.metric == "rubric_score" else number(s.value, 2)
+        scale = 100 if s.metric == "rubric_score" else 1
+        sure = "no interval: too few answers"
+        if s.low is not None and s.high is not None:
+            sure = f"95 %: {number(scale * s.low, 1)} to {number(scale * s.high, 1)}"
+        lost = f"; {s.n_unreadable:,} with an unscored grading" if s.n_unreadable else ""
+        sentences.append(
+            f"{_who(s.task.removesuffix(')'))}: {names[s.model]} gets {value} {GRADED[s.metric]} "
+            f"({plural(s.n, 'answer')}; {sure}{lost})."
+        )
+    for s in scores:
+        if s.metric not in _OF_GRADES:
+            continue
+        judge, _, pair = s.task.partition("): ")
+        a, _, b = pair.partition(" minus ")
+        factor, a, b = _OF_GRADES[s.metric], names.get(a, a), names.get(b, b)
+        sure = "no interval: too few answers"
+        if s.low is not None and s.high is not None:
+            sure = f"95 %: {number(factor * s.low, 1)} to {number(factor * s.high, 1)}, equal is 0"
+        sentences.append(
+            f"{_who(judge)}: {a} minus {b} on the same prompts, {number(factor * s.value, 1)} "
+            f"{'percentage points' if factor > 1 else 'points'} ({sure}). "
+            + _verdict_in_words(s, 0.0, f"{a} is better", f"{b} is better")
+        )
+    return sentences
+
+
+def overall(scores: Sequence[Score]) -> list[Score]:
+    """For each judge that speaks and each model, its win rate over all references, or the only
+    one; where references are several and have no average, each."""
+    rates = [s for s in scores if s.metric == "win_rate" and LABELLED not in s.task]
+    speakers = _speakers({s.task.partition("): ")[0] for s in rates})
+    groups: dict[tuple[str, str], list[Score]] = {}
+    for s in rates:
+        judge = s.task.partition("): ")[0]
+        if judge in speakers:
+            groups.setdefault((judge, s.model), []).append(s)
+    found: list[Score] = []
+    for own in groups.values():
+        average = [s for s in own if AVERAGE in s.task]
+        found += average or list({s.task: s for s in own}.values())
+    return found
+
+
+def _models_of(pair: str) -> tuple[str, str]:
+    a, _, rest = pair.partition(" minus ")
+    return a, rest.rpartition(", over ")[0]
+
+
+def _times(s: Score, sign: int) -> Score:
+    if sign > 0:
+        return s
+    low = None if s.high is None else -s.high
+    return replace(s, value=-s.value, low=low, high=None if s.low is None else -s.low)
+
+
+def _speakers(judges: set[str]) -> set[str]:
+    """Whose numbers are told in words: the jury or majority where there is one, else everybody."""
+    voted = {j for j in judges if j.endswith(("(judge:jury", "(human:majority"))}
+    members = {
+        j
+        for j in judges - voted
+        for v in voted
+        if j.partition(" (")[0] == v.partition(" (")[0]
+        and j.partition(" (")[2].partition(":")[0] == v.partition(" (")[2].partition(":")[0]
+    }
+    return judges - members
+
+
+def _who(judge: str, *, start: bool = True) -> str:
+    """``preference (judge:x`` in words."""
+    criterion, _, by = judge.partition(" (")
+    kind, _, name = by.partition(":")
+    if name == "overlap":
+        words = "the overlap of words (no judgement of quality)"
+    elif name == "jury":
+        words = "the jury of judge models"
+    elif name == "majority":
+        words = "the majority of people"
+    else:
+        words = f"{'the judge model' if kind == 'judge' else 'the person'} {name}"
+    if kind not in ("judge", "human"):
+        words = by  # "3 graders"
+    if criterion not in ("preference", "rubric") and name != "overlap":
+        words += f" on {criterion}"
+    return words[0].upper() + words[1:] if start else words
+
+
+def _interval_in_words(s: Score, equal: float) -> str:
+    lost = f"; {s.n_unreadable:,} with an unreadable verdict" if s.n_unreadable else ""
+    if s.low is None or s.high is None:
+        return f"no interval: too few prompts{lost}"
+    low, high = number(100 * s.low, 1), number(100 * s.high, 1)
+    return f"95 %: {low} to {high}, equal is {number(100 * equal, 0)}{lost}"
+
+
+def _verdict_in_words(s: Score, equal: float, better: str, worse: str) -> str:
+    """What the interval allows to be said."""
+    if s.low is not None and s.low > equal:
+        return f"{better}, beyond chance."
+    if s.high is not None and s.high < equal:
+        return f"{worse}, beyond chance."
+    return "Neither is shown to be better."
+
+
+# --------------------------------------------------------------------------- plots
+
+
+def _bar_plots(rates: Sequence[Score], names: dict[str, str], axis: str, name: str) -> list[Figure]:
+    """Win rates as bars, a group for each reference or label, one plot a judge."""
+    by_judge: dict[str, list[Score]] = {}
+    for s in rates:
+        by_judge.setdefault(s.task.partition("): ")[0], []).append(s)
+    figures = []
+    chosen = _speakers(set(by_judge))
+    for number_, (judge, own) in enumerate((j, s) for j, s in by_judge.items() if j in chosen):
+        categories = list(dict.fromkeys(_category(s, names) for s in own))
+        models = list(dict.fromkeys(s.model for s in own))
+        bars = []
+        for model in models:
+            mine = {_category(s, names): s for s in own if s.model == model}
+            values = [mine[c].value if c in mine else None for c in categories]
+            intervals = [
+                (mine[c].low, mine[c].high)
+                if c in mine and mine[c].low is not None and mine[c].high is not None
+                else None
+                for c in categories
+            ]
+            bars.append(plots.Bars(names[model], values, intervals))  # type: ignore[arg-type]
+        words = "; ".join(
+            f"{names[s.model]}, {_category(s, names)}: {percent(s.value)}" for s in own
+        )
+        drawn = plots.bar_plot(
+            f"{name}-{number_}",
+            f"Win rates by {axis}",
+            f"{words}. Equal models have 50 %.",
+            categories,
+            bars,
+            x_label=axis,
+            y_label="win rate (%)",
+            reference=plots.Reference("equal", 0.5),
+        )
+        n = ", ".join(f"{n:,}" for n in sorted({s.n for s in own}))
+        caption = f"Win rates by {axis}, with 95 % intervals; {_who(judge, start=False)}. n = {n}."
+        figures.append(Figure(drawn, caption))
+    return figures
+
+
+def _category(s: Score, names: dict[str, str]) -> str:
+    task, _, label = s.task.partition("): ")[2].partition(LABELLED)
+    if label:
+        return label.partition(" ")[2]
+    other = task.removeprefix("against ")
+    return "average" if other.startswith(AVERAGE) else names.get(other, other)
+
+
+def _label_plots(rates: Sequence[Score], names: dict[str, str]) -> list[Figure]:
+    """Win rates by difficulty, by topic and so on, where scores by label are there."""
+    kinds: dict[str, list[Score]] = {}
+    for s in rates:
+        if LABELLED in s.task:
+            kinds.setdefault(s.task.rpartition(LABELLED)[2].partition(" ")[0], []).append(s)
+    figures = []
+    for kind, own in kinds.items():
+        counts: dict[str, int] = {}
+        for s in own:
+            label = _category(s, names)
+            counts[label] = max(counts.get(label, 0), s.n)
+        most = sorted(counts, key=lambda label: (-counts[label], label))[:MOST_ROWS]
+        figures += _bar_plots(
+            [s for s in own if _category(s, names) in most], names, kind, f"win-rates-{slug(kind)}"
+        )
+    return figures
 
 
 def _rate_plot(rates: Sequence[Score], names: dict[str, str]) -> Figure:
@@ -105,6 +371,8 @@ def _verdict_blocks(verdicts: Sequence[Verdict], names: dict[str, str]) -> list[
         total: Counter[str] = sum(by_order.values(), Counter())
         n = sum(total.values())
         title = f"{names[a]} against {names[b]}"
+        if len({by for by, *_ in counts}) > 1:
+            title += f", {by}"
         bars.append((title, [total[w] / n for w in WINNERS]))
         for order in (None, "a", "b"):
             one = total if order is None else by_order.get(order, Counter())
@@ -148,7 +416,9 @@ def _verdict_blocks(verdicts: Sequence[Verdict], names: dict[str, str]) -> list[
         + (f", by {rows[0]['by']} for {rows[0]['criterion']}" if single else "")
         + ". A judge that looks only at the content gives the same in both orders."
     )
-    return [
-        Figure(drawn, f"How the verdicts fell. n = {len(verdicts):,} verdicts, both orders."),
+    told_of = f"{len(verdicts):,} verdicts"
+    blocks = [
+        Figure(drawn, f"How the verdicts fell. n = {told_of}, both orders."),
         Table("verdicts", caption, columns, rows),
     ]
+    return blocks if len(bars) <= MOST_ROWS else [Details(f"How the {told_of} fell", blocks)]

@@ -63,6 +63,15 @@ class Prose:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A line that leads to a page beside this one."""
+
+    to: str
+    text: str
+    kind: str = field(default="link", init=False)
+
+
+@dataclass(frozen=True)
 class Heading:
     """A heading inside a section."""
 

@@ -187,7 +187,10 @@ def _answers(lineage: Lineage, names: dict[str, str], wanted: int, seed: int) ->
             if question is not None and answer.draw == 0:
                 key = (question.id, question.prompt)
                 questions.setdefault(key, question)
-                given.setdefault(key, {})[_unique(answer.model, run, given.get(key))] = answer
+                taken = given.setdefault(key, {})
+                if answer.model in taken and taken[answer.model].text == answer.text:
+                    continue  # a judge's folder repeats the answers that it compared
+                taken[_unique(answer.model, run, taken)] = answer
     outcomes = _outcomes(v for run in lineage.runs for v in run.verdicts)
     groups: dict[str, list[tuple[str, str]]] = {}
     for key in given:

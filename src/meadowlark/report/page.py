@@ -20,7 +20,16 @@ from markupsafe import Markup
 
 from meadowlark.dataset import Run, open_run
 from meadowlark.errors import UserError
-from meadowlark.report import comparisons, data, examples, exams, provenance, scores, training
+from meadowlark.report import (
+    comparisons,
+    data,
+    examples,
+    exams,
+    provenance,
+    scores,
+    training,
+    viewer,
+)
 from meadowlark.report.content import (
     Section,
     Table,
@@ -56,8 +65,9 @@ def report(
 ) -> Run:
     """Write one page over finished runs, given in any order or as their parent folders.
 
-    Writes ``report.html``, ``report.json`` (every table, the lineage in full) and
-    ``tables/NAME.csv``. ``examples`` is how many of each kind are shown.
+    Writes ``report.html``, ``report.json`` (every table, the lineage in full), ``tables/NAME.csv``
+    and, where answers were compared, ``verdicts.html`` with every verdict. ``examples`` is how many
+    of each kind are shown.
     """
     if examples < 0:
         raise UserError(f"--examples {examples}: expected 0 or more")
@@ -78,6 +88,8 @@ def report(
         tables = [table for section in sections for table in tables_of(section.blocks)]
         html = render(title, lineage, sections, unfinished)
         _write(run, PAGE, html)
+        for name, viewed in viewer.pages(lineage, RESEARCH).items():
+            _write(run, name, viewed)
         for table in tables:
             _write(run, f"tables/{table.name}.csv", as_csv(table))
         run.write_json("report.json", _as_json(title, lineage, tables))
@@ -114,7 +126,6 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["tied"] = lambda words: words.replace(" %", "\u00a0%")
     environment.filters["tied"] = lambda words: words.replace(" %", "\u00a0%")
     template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
     style = (folder / "page.css").read_text(encoding="utf-8")
@@ -159,10 +170,12 @@ def tiles(lineage: Lineage) -> list[Tile]:
         who = " → ".join(scores.rename(s.model, names) for s in of_task[:3])
         level = f", chance {percent(chance[task], 0)}" if task in chance else ""
         found.append(Tile(f"accuracy, {task}", values, f"{who}{level}, n = {of_task[0].n:,}"))
-    rates = [s for run in scores.compared(lineage) for s in run.scores if s.metric == "win_rate"]
+    rates = comparisons.overall([s for run in scores.compared(lineage) for s in run.scores])
     for s in rates[:1]:
         low_high = "" if s.low is None or s.high is None else f", {scores.bounds(s)}"
-        found.append(Tile("win rate", percent(s.value, 0), f"{scores.subject(s, names)}{low_high}"))
+        whom = s.task.partition("): ")[2].replace("average over ", "against ")
+        who = f"{names[s.model]} {scores.rename(whom, names)}"
+        found.append(Tile("win rate", percent(s.value, 0), f"{who}{low_high}"))
     return found
 
 

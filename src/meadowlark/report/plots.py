@@ -50,10 +50,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class Bars:
-    """One group member of a bar plot: a value per category, in order."""
+    """One group member of a bar plot: a value per category, in order (None: no bar), and with each
+    value its interval, where there are any."""
 
     label: str
-    values: Sequence[float]
+    values: Sequence[float | None]
+    intervals: Sequence[tuple[float, float] | None] = ()
 
 
 def svg(name: str, title: str, description: str, height: float, body: Sequence[str]) -> Markup:
@@ -271,31 +273,78 @@ def bar_plot(
     *,
     x_label: str,
     y_label: str,
+    reference: Reference | None = None,
 ) -> Markup:
-    """Grouped vertical bars of shares (0 to 1), each with its per cent above it."""
-    highest = max((v for g in groups for v in g.values), default=0)
-    y_ticks = ticks(0, max(highest, 0.1))
+    """Grouped vertical bars of shares (0 to 1), each with its per cent above it.
+
+    A bar with an interval has a whisker, and its per cent above that. ``reference`` is a level
+    across the plot.
+    """
+    told = [v for g in groups for v in g.values if v is not None]
+    told += [i[1] for g in groups for i in g.intervals if i is not None]
+    told += [reference.value] if reference is not None else []
+    y_ticks = ticks(0, max(max(told, default=0), 0.1))
     legend, taken = _legend([(_box_sample(f"s{i % SERIES} bar"), g.label) for i, g in
                              enumerate(groups)], 0)  # fmt: skip
     top = taken + 40
     axes = _Axes(46, top, WIDTH - 8, top + 200, (0, len(categories)), (0, y_ticks[-1]))
-    body = legend + _frame(axes, (), y_ticks, x_label, y_label, lambda v: f"{100 * v:g}")
     slot = (axes.right - axes.left) / max(len(categories), 1)
+    names = [_two_lines(category, slot) for category in categories]
+    more = 15 if any(second for _, second in names) else 0
+    body = legend + _frame(axes, (), y_ticks, "", y_label, lambda v: f"{100 * v:g}")
+    body.append(label(axes.right, axes.bottom + 38 + more, x_label, "axis", "end"))
     wide = min(34.0, 0.82 * slot / max(len(groups), 1))
-    for place, category in enumerate(categories):
+    if reference is not None:
+        _, y = axes.at(0, reference.value)
+        body.append(
+            f'<line class="reference" x1="{axes.left}" y1="{y:.1f}" x2="{axes.right}" '
+            f'y2="{y:.1f}"/>'
+        )
+        body.append(label(axes.right, y - 5, reference.label, "axis halo", "end"))
+    for place, (first, second) in enumerate(names):
         middle = axes.left + slot * (place + 0.5)
-        body.append(label(middle, axes.bottom + 19, category, "tick", "middle"))
+        body.append(label(middle, axes.bottom + 19, first, "tick", "middle"))
+        if second:
+            body.append(label(middle, axes.bottom + 34, second, "tick", "middle"))
         for index, group in enumerate(groups):
+            value = group.values[place]
+            if value is None:
+                continue
             x = middle + (index - len(groups) / 2) * wide
-            _, y = axes.at(0, group.values[place])
+            _, y = axes.at(0, value)
             body.append(
                 f'<rect class="s{index % SERIES} bar" x="{x + 0.8:.1f}" y="{y:.1f}" '
                 f'width="{wide - 1.6:.1f}" height="{axes.bottom - y:.1f}"/>'
             )
-            if wide >= 20 and group.values[place] > 0:
-                words = number(100 * group.values[place], 0)
-                body.append(label(x + wide / 2, y - 4, words, "small", "middle"))
-    return svg(name, title, description, top + 246, body)
+            found = group.intervals[place] if place < len(group.intervals) else None
+            if found is not None:
+                centre = x + wide / 2
+                (_, low), (_, high) = axes.at(0, found[0]), axes.at(0, found[1])
+                body.append(
+                    f'<path class="error" d="M{centre:.1f} {low:.1f}V{high:.1f}'
+                    f'M{centre - 4:.1f} {low:.1f}h8M{centre - 4:.1f} {high:.1f}h8"/>'
+                )
+                y = min(y, high)
+            if wide >= 20 and value > 0:
+                words = number(100 * value, 0)
+                body.append(label(x + wide / 2, y - 4, words, "small halo", "middle"))
+    return svg(name, title, description, top + 246 + more, body)
+
+
+def _two_lines(words: str, room: float) -> tuple[str, str]:
+    """A category's name on one line, or broken near its middle where it is too wide."""
+    if _room(words) <= room:
+        return words, ""
+    places = [i + 1 for i, c in enumerate(words[:-1]) if c in "- /"]
+    at = min(places, key=lambda i: abs(i - len(words) / 2), default=0)
+    most = max(4, int(room / _room("x")))
+    if not at:
+        return (words if len(words) <= most else words[: most - 1] + "…"), ""
+    first, second = words[:at].strip(), words[at:].strip()
+    return (
+        first if len(first) <= most else first[: most - 1] + "…",
+        second if len(second) <= most else second[: most - 1] + "…",
+    )
 
 
 def share_plot(

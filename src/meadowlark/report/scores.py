@@ -25,18 +25,23 @@ from meadowlark.report.content import (
 from meadowlark.report.lineage import Lineage
 from meadowlark.report.read import RunFolder, short_models
 
-SHARES = ("accuracy", "win_rate", "agreement", "difference", "share", "rate")
+SHARES = ("accuracy", "win_rate", "agreement", "difference", "share", "rate", "rubric_score")
 """Parts of a metric's name that say its value is a fraction of the items, shown in per cent."""
+NO_SHARES = ("length_difference", "points_difference")
 
 
 def is_share(metric: str) -> bool:
     """Whether a metric's value is a fraction of the items, to be shown in per cent."""
+    coefficient = metric.startswith("agreement_") and metric != "agreement_raw"
+    if coefficient or metric in NO_SHARES:
+        return False
     return any(word in metric for word in SHARES)
 
 
 def compared(lineage: Lineage) -> list[RunFolder]:
-    """The runs whose scores or verdicts compare answers."""
-    judged = {run.label for run in lineage.runs if run.has("verdicts.parquet")}
+    """The runs whose scores, verdicts or grades are about free-form answers."""
+    held = ("verdicts.parquet", "grades.parquet")
+    judged = {run.label for run in lineage.runs if any(map(run.has, held))}
     return [r for r in lineage.runs if ({r.label} | lineage.ancestors(r)) & judged]
 
 
@@ -179,8 +184,3 @@ def bounds(score: Score) -> str:
     assert score.low is not None
     assert score.high is not None
     return f"95 %: {number(100 * score.low, 0)} to {number(100 * score.high, 0)}"
-
-
-def subject(score: Score, names: dict[str, str]) -> str:
-    """Who is scored against whom."""
-    return against(score, names, several=False).label

@@ -134,7 +134,7 @@ def bradley_terry(
     fitted = sigmoid(x @ fit.coefficients)
     if by_item:
         covariance = _sandwich(covariance, x, counts * (shares - fitted), [c.item for c in found])
-    errors = np.sqrt(np.diag(covariance))
+    errors = np.sqrt(np.maximum(np.diag(covariance), 0.0))  # rounding may leave -1e-20
     z = quantile(level)
     played = {name: sum(c.n for c in found if name in (c.first, c.second)) for name in names}
     ratings = []

@@ -13,7 +13,9 @@ from pathlib import Path
 from meadowlark.dataset import read
 from meadowlark.errors import UserError, unknown
 from meadowlark.records import Question, Rejected
+from meadowlark.tasks.alpaca_eval import ALPACA_EVAL
 from meadowlark.tasks.demo import DEMO_EXAM
+from meadowlark.tasks.icliniq import ICLINIQ
 from meadowlark.tasks.medinstruct import MEDINSTRUCT_TEST
 from meadowlark.tasks.medqa import MEDQA
 from meadowlark.tasks.mmlu import MMLU_MEDICAL
@@ -22,7 +24,8 @@ from meadowlark.tasks.task import Task, TaskFiles
 __all__ = ["TASKS", "Task", "TaskFiles", "choose", "load", "resolve"]
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (DEMO_EXAM, MEDQA, MMLU_MEDICAL, MEDINSTRUCT_TEST)
+    task.name: task
+    for task in (DEMO_EXAM, MEDQA, MMLU_MEDICAL, MEDINSTRUCT_TEST, ICLINIQ, ALPACA_EVAL)
 }
 
 
