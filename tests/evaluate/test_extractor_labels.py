@@ -1,4 +1,4 @@
-"""The labels of replies are those that were written before the extractor, and belong to the texts."""
+"""The labels of replies are those written before the extractor, and belong to the texts."""
 
 import hashlib
 import json
