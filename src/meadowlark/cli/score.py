@@ -1,4 +1,4 @@
-"""``meadowlark score``: what verdicts, or two exams, come to."""
+"""``meadowlark score``: what verdicts, two exams, or summaries, come to."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from meadowlark.records import Score
 
 Metrics = dict[str, "Score"]
+ROUGE = {"rouge_1_f1": "ROUGE-1", "rouge_2_f1": "ROUGE-2", "rouge_l_f1": "ROUGE-L"}
 
 
 def score(
     verdicts: Annotated[
         list[Path],
-        typer.Argument(help="Folders or files of verdicts; or exactly two exam folders."),
+        typer.Argument(
+            help="Folders or files of verdicts; or two exam folders; or one folder of summaries."
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -38,7 +41,7 @@ def score(
     limit: Limit = None,
     force: Force = False,
 ) -> None:
-    """Win rates from verdicts in both orders, or one exam against another.
+    """Win rates from verdicts, one exam against another, or the ROUGE of summaries.
 
     Verdicts: a win counts 1, a tie 1/2, a loss 0; an item scores the mean
     over both orders, a model the mean over items, and with several references
@@ -57,11 +60,15 @@ def score(
     on the same questions, with an interval, the exact McNemar test, and the
     smallest difference that such a comparison finds four times in five.
 
+    One folder of answers with reference texts (meqsum, mediqa): the mean
+    ROUGE-1, -2 and -L, F1 with stemming as ROUGE-1.5.5 gives it.
+
     \b
     Examples:
       meadowlark score runs/verdicts
       meadowlark score judged/*_first.json --out runs/scores
       meadowlark score runs/exam-after runs/exam-before --out runs/exam-difference
+      meadowlark score runs/meqsum-answers --out runs/meqsum-rouge
     """
     from meadowlark.evaluate.score import compute
     from meadowlark.evaluate.score import score as stage
@@ -91,13 +98,15 @@ def _show(scores: list[Score]) -> None:
         if "win_rate_unreadable_lost" in row:
             heading = f"Win rate of {model} in per cent, both orders averaged: {subject}"
             tables.setdefault(heading, []).append((rest, row))
+        elif ROUGE.keys() & row.keys():
+            heading = "ROUGE of summaries, F1 in per cent"
+            tables.setdefault(heading, []).append((f"{model} on {task}", row))
         else:
             heading = f"Accuracy in per cent on the same questions: {subject}"
             name = model if rest == "shared questions" else f"{model} {rest}"
             tables.setdefault(heading, []).append((name, row))
     for heading, lines in tables.items():
-        judged = heading.startswith("Win rate")
-        cells = [(_judged_cells if judged else _exam_cells)(row) for _, row in lines]
+        cells = [_cells(row) for _, row in lines]
         columns = [name for name in cells[0] if any(row[name] for row in cells)]
         widths = {c: max(len(c), *(len(row[c]) for row in cells)) for c in columns}
         stdout.print(f"\n{heading}", markup=False, style="bold")
@@ -106,6 +115,21 @@ def _show(scores: list[Score]) -> None:
             numbers = "  ".join(shown[c].rjust(widths[c]) for c in columns)
             stdout.print(f"{numbers}  {name}", markup=False)
     stdout.print()
+
+
+def _cells(row: Metrics) -> dict[str, str]:
+    if "win_rate_unreadable_lost" in row:
+        return _judged_cells(row)
+    return _rouge_cells(row) if ROUGE.keys() & row.keys() else _exam_cells(row)
+
+
+def _rouge_cells(row: Metrics) -> dict[str, str]:
+    first = next(iter(row.values()))
+    cells = {}
+    for metric, name in ROUGE.items():
+        cells[name] = _percent(row.get(metric))
+        cells[f"{name} 95 % interval"] = _interval(row.get(metric))
+    return {**cells, "items": str(first.n), "not received": str(first.n_unreadable or "")}
 
 
 def _judged_cells(row: Metrics) -> dict[str, str]:

@@ -1,6 +1,7 @@
-"""Win rates from verdicts, or a paired comparison of two exams: what the judging came to.
+"""Win rates from verdicts, a paired comparison of two exams, or the ROUGE of one folder of summaries:
+what the judging came to.
 
-Files or folders of verdicts (or two exam folders) come in; :class:`Score` rows come out, each with
+Files or folders of verdicts (or folders of answers) come in; :class:`Score` rows come out, each with
 n, unreadable verdicts and an interval by resampling prompts. AlpaCare's scoring: win 1, tie 1/2,
 loss 0; an item scores the mean over both orders; the headline averages the references.
 
@@ -22,8 +23,9 @@ import numpy as np
 from meadowlark.dataset import FILE_OF, Run, fingerprint, open_run
 from meadowlark.errors import UserError, unknown
 from meadowlark.evaluate import overlap
-from meadowlark.evaluate.answered import read_answered, with_distinct_names
+from meadowlark.evaluate.answered import Answered, read_answered, with_distinct_names
 from meadowlark.evaluate.paired_exam import score_exams
+from meadowlark.evaluate.summary_scores import summary_scores
 from meadowlark.evaluate.verdicts import read_verdicts
 from meadowlark.records import Answer, Rejected, Score, Verdict, Winner
 from meadowlark.statistics import intervals
@@ -286,10 +288,13 @@ def compute(
 ) -> Scored:
     """Read the inputs and score them: all verdicts together, or two exam folders as a pair."""
     exams = [_is_exam(path) for path in inputs]
+    if exams == [True]:
+        return _one_folder(read_answered(inputs[0]), seed, limit)
     if any(exams):
         if not all(exams) or len(inputs) != 2:
             raise UserError(
-                "give files and folders of verdicts, or exactly two exam folders to compare; got "
+                "give files and folders of verdicts, exactly two exam folders to compare, or one "
+                "folder of answers with reference texts; got "
                 + ", ".join(
                     f"{path} ({'answers' if exam else 'verdicts'})"
                     for path, exam in zip(inputs, exams, strict=True)
@@ -315,6 +320,17 @@ def compute(
     return Scored(scores, rows, rejected, warnings)
 
 
+def _one_folder(given: Answered, seed: int, limit: int | None) -> Scored:
+    """The ROUGE of answers to free-form questions; an exam's own folder has its scores already."""
+    if any(question.choices for question in given.questions.values()):
+        raise UserError(
+            f"{given.folder} is one exam, whose scores are in its scores.json; give a second exam "
+            "folder to compare it with"
+        )
+    scores, warnings = summary_scores(given, seed, limit)
+    return Scored(scores, [], [], warnings)
+
+
 def score(
     inputs: Sequence[Path],
     out: Path,
@@ -325,7 +341,7 @@ def score(
     limit: int | None = None,
     force: bool = False,
 ) -> Run:
-    """Score files of verdicts, or two exam folders, into ``out``.
+    """Score files of verdicts, two exam folders, or one folder of summaries, into ``out``.
 
     Writes ``scores.json``, ``verdicts.parquet`` (oriented and in our columns; not for exams) and
     ``rejected.parquet``.
