@@ -15,7 +15,7 @@ LABELS = ["yes", "no", "maybe"]
 def test_the_human_predictions_of_pubmedqa_give_the_published_numbers(real_data: Path) -> None:
     """The leaderboard's single human: 78.00 accuracy, 72.19 macro-F1 on the official 500."""
     path = real_data / "judging" / "pubmedqa_human" / "test500.csv"
-    rows = list(csv.DictReader(path.open(encoding="utf-8")))
+    rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
     gold, human = ([row[key] for row in rows] for key in ("gold", "reasoning_required"))
     assert len(rows) == 500
     assert round(100 * accuracy(gold, human), 2) == 78.00

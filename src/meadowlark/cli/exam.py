@@ -15,6 +15,13 @@ from meadowlark.errors import UserError
 MOST_GROUPS_SHOWN = 12
 
 
+class Protocol(enum.StrEnum):
+    """medAlpaca's way of examining, with its faults or without."""
+
+    faithful = "medalpaca-faithful"
+    fixed = "medalpaca-fixed"
+
+
 class Scoring(enum.StrEnum):
     """What is compared: the letters of the choices or their texts."""
 
@@ -41,6 +48,13 @@ def exam(
     scoring: Annotated[
         Scoring, typer.Option("--scoring", help="Compare the letters or the choices' texts.")
     ] = Scoring.letter,
+    protocol: Annotated[
+        Protocol | None,
+        typer.Option(
+            "--protocol",
+            help="Let the model write instead, as medAlpaca's authors did: sampled, up to 5 tries.",
+        ),
+    ] = None,
     template: Annotated[
         str | None,
         typer.Option("--template", help="alpaca, alpaca-lora, medalpaca, FILE.toml or FILE.jinja."),
@@ -51,6 +65,7 @@ def exam(
     show: Annotated[
         bool, typer.Option("--show", help="Print one rendered prompt a task and stop.")
     ] = False,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the tries of --protocol.")] = 0,
     limit: Limit = None,
     force: Force = False,
 ) -> None:
@@ -61,12 +76,18 @@ def exam(
     chance and how often each letter was answered: a model that always says A is seen at once.
     --limit counts questions a task. An exam that was stopped goes on where it was.
 
+    With --protocol the model answers in words, as for medAlpaca's table of the USMLE
+    self-assessment: its answer is begun for it, sampled, and asked again up to five times until it
+    has the accepted form (medalpaca-faithful) or names a choice (medalpaca-fixed).
+
     \b
     Examples:
       meadowlark exam hf:runs/demo/model --tasks demo_exam --out runs/exam
       meadowlark exam hf:runs/demo/model --tasks medqa,mmlu_medical --data $MEADOWLARK_DATA \\
           --limit 100 --out runs/first-look
       meadowlark exam hf:xz97/AlpaCare-llama2-7b --tasks ward-questions.jsonl --out runs/ward
+      meadowlark exam hf:medalpaca/medalpaca-7b --tasks usmle_step1,usmle_step2,usmle_step3 \\
+          --data usmle/ --protocol medalpaca-faithful --out runs/usmle
       meadowlark exam hf:runs/demo/model --tasks demo_exam --show
     """
     from meadowlark.evaluate.exam import exam as stage
@@ -83,6 +104,24 @@ def exam(
         return
     if out is None:
         raise UserError("give --out DIR for the results, or --show to look at the prompts")
+    if protocol is not None:
+        from meadowlark.evaluate.medalpaca import examine_by_protocol
+
+        run = examine_by_protocol(
+            model,
+            chosen,
+            out,
+            protocol="faithful" if protocol is Protocol.faithful else "fixed",
+            data=data,
+            template=template,
+            name=name,
+            seed=seed,
+            limit=limit,
+            force=force,
+        )
+        _table(json.loads((out / "scores.json").read_text(encoding="utf-8")), run.manifest.results)
+        summarise(run, out, done_before=run.done_before)
+        return
     run = stage(
         model,
         chosen,

@@ -1,9 +1,8 @@
-"""Win rates from verdicts, a paired comparison of two exams, or the ROUGE of one folder of summaries:
-what the judging came to.
+"""What the judging came to: win rates from verdicts, two exams compared, or the ROUGE of summaries.
 
-Files or folders of verdicts (or folders of answers) come in; :class:`Score` rows come out, each with
-n, unreadable verdicts and an interval by resampling prompts. AlpaCare's scoring: win 1, tie 1/2,
-loss 0; an item scores the mean over both orders; the headline averages the references.
+Files or folders of verdicts (or folders of answers) come in; :class:`Score` rows come out, each
+with n, unreadable verdicts and an interval by resampling prompts. AlpaCare's scoring: win 1, tie
+1/2, loss 0; an item scores the mean over both orders; the headline averages the references.
 
 Where AlpaCare drops an item with one unreadable order, here the item keeps the mean over the orders
 that could be read, every unreadable verdict is counted, and two bounds say what the rate would be

@@ -31,8 +31,14 @@ class Prompter:
     reference: str
 
     def render(self, turns: Sequence[Turn]) -> str:
-        """The prompt as any server would render it, BOS included, ready for the answer."""
+        """The prompt as any server would render it, BOS included, ready for the answer.
+
+        A last turn of the assistant's is an answer begun: it stands behind the prompt as it is.
+        """
         from jinja2 import TemplateError
+
+        if turns and turns[-1][0] == "assistant":
+            return self.render(turns[:-1]) + turns[-1][1]
 
         messages = [{"role": role, "content": content} for role, content in turns]
         try:

@@ -19,11 +19,13 @@ from meadowlark.tasks.medqa import MEDQA
 from meadowlark.tasks.mmlu import MMLU_MEDICAL
 from meadowlark.tasks.summaries import MEDIQA, MEQSUM
 from meadowlark.tasks.task import Task, TaskFiles
+from meadowlark.tasks.usmle import USMLE
 
 __all__ = ["TASKS", "Task", "TaskFiles", "choose", "load", "resolve"]
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (DEMO_EXAM, MEDQA, MMLU_MEDICAL, MEDINSTRUCT_TEST, MEQSUM, MEDIQA)
+    task.name: task
+    for task in (DEMO_EXAM, MEDQA, MMLU_MEDICAL, MEDINSTRUCT_TEST, MEQSUM, MEDIQA, *USMLE)
 }
 
 
