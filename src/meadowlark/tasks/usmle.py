@@ -50,12 +50,11 @@ def _parts(row: Any, where: str) -> tuple[str, str, tuple[str, ...]]:
         raise UserError(f"{where}, field 'no': expected the question's number, not {number!r}")
     if not isinstance(prompt, str) or not prompt.strip():
         raise UserError(f"{where}, field 'question': expected text, not {prompt!r}")
-    named = letters(len(options)) if isinstance(options, dict) else []
-    if len(named) < 2 or sorted(options) != named:
-        raise UserError(
-            f"{where}, field 'options': expected texts by letter from A, not {options!r}"
-        )
-    choices = tuple(options[letter] for letter in named)
+    held = options if isinstance(options, dict) else {}
+    named = letters(len(held))
+    if len(named) < 2 or sorted(held) != named:
+        raise UserError(f"{where}, field 'options': expected texts by letter, not {options!r}")
+    choices = tuple(held[letter] for letter in named)
     if not all(isinstance(choice, str) and choice.strip() for choice in choices):
         raise UserError(f"{where}, field 'options': expected a text for every letter")
     return str(number), prompt, choices
