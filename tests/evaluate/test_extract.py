@@ -95,3 +95,15 @@ def test_a_very_long_reply_is_read_in_no_time(unit: str) -> None:
     started = time.perf_counter()
     extract(unit * 8_000 + "answer", DRUGS)
     assert time.perf_counter() - started < 5
+
+
+def test_the_table_in_the_documents_is_the_committed_one() -> None:
+    text = (ROOT / "docs" / "extraction.md").read_text("utf-8")
+    for name in ("real", "adversarial"):
+        for reader, found in RESULTS[name].items():
+            shown = "`extract`" if reader == "extract" else reader
+            cells = [shown, *(str(found["all"][outcome]) for outcome in benchmark.OUTCOMES)]
+            assert f"| {' | '.join(cells)} |" in text
+    mentioned = RESULTS["by_kind"]["real"]["the only choice mentioned"]
+    assert mentioned["differ"] == 6
+    assert f"{mentioned['agree']} of {sum(mentioned.values())} such readings" in text

@@ -73,7 +73,8 @@ def blocks(runs: Sequence[RunFolder], names: dict[str, str]) -> list[Any]:
         measured = _measured(table, runs)
         if measured:
             found.append(_table(table, measured, names))
-            found.append(Prose(f"Published rows: {table.source}. {' '.join(table.note.split())}"))
+            what = "Published rows" if table.rows else "Layout"
+            found.append(Prose(f"{what}: {table.source}. {' '.join(table.note.split())}"))
     if not found:
         return []
     words = (
