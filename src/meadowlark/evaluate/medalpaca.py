@@ -157,10 +157,11 @@ def _restore(run: Run, partial: PartialAnswers) -> None:
     path = run.folder / TRIED
     if run.resumed and path.exists():
         earlier = [from_dict(row, Answer) for row in json.loads(path.read_text(encoding="utf-8"))]
-        partial.add(replace(a, item=_key(a.item, a.draw)) for a in earlier)
+        partial.add(replace(a, item=_key(a.item, a.draw), draw=0) for a in earlier)
 
 
 def _key(item: str, draw: int) -> str:
+    """What a try is called among the partial answers, where each is an item of its own."""
     return f"{item}#{draw}"
 
 
@@ -180,7 +181,7 @@ def _ask(
         _round(model, name, open_still, protocol, draw, sampling, partial)
         keys = [_key(question.id, draw) for question in open_still]
         for question, answer in zip(open_still, partial.of(keys), strict=True):
-            tries[question.id].append(replace(answer, item=question.id))
+            tries[question.id].append(replace(answer, item=question.id, draw=draw))
         open_still = [q for q in open_still if not tries[q.id][-1].extracted]
     return tries
 
@@ -215,7 +216,9 @@ def _round(
                     "empty" if not text else "truncated" if reply.finish == "length" else "ok"
                 )
                 made.append(
-                    Answer(_key(question.id, draw), name, draw, text, letter, status=status)
+                    Answer(
+                        _key(question.id, draw), name, text=text, extracted=letter, status=status
+                    )
                 )
             partial.add(made, [(r.tokens_in, r.tokens_out) for r in replies])
             progress.advance(len(batch))

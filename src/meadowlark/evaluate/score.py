@@ -323,8 +323,8 @@ def _one_folder(given: Answered, seed: int, limit: int | None) -> Scored:
     """The ROUGE of answers to free-form questions; an exam's own folder has its scores already."""
     if any(question.choices for question in given.questions.values()):
         raise UserError(
-            f"{given.folder} is one exam, whose scores are in its scores.json; give a second exam "
-            "folder to compare it with"
+            f"{given.folder} is one exam, whose scores are in its scores.json; give exactly two "
+            "exam folders to compare them"
         )
     scores, warnings = summary_scores(given, seed, limit)
     return Scored(scores, [], [], warnings)
