@@ -16,9 +16,9 @@ from meadowlark.records import Answer, Question
 from meadowlark.tasks import TASKS, load, resolve
 
 ASKED = [
-    Question("a", "letters", "Long a", target="Who makes this drug?"),
-    Question("b", "letters", "Long b", target="Where is it sold?"),
-    Question("c", "other", "Long c", target="How is it taken?"),
+    Question("a", "meqsum", "Long a", target="Who makes this drug?"),
+    Question("b", "meqsum", "Long b", target="Where is it sold?"),
+    Question("c", "mediqa", "Long c", target="How is it taken?"),
 ]
 
 
@@ -37,12 +37,12 @@ def test_each_task_has_its_mean_of_each_measure(tmp_path: Path) -> None:
     values = {(s.task, s.metric): s for s in found.scores}
     expected = rouge155(said["a"], ASKED[0].target)
     for measure in ("rouge_1", "rouge_2", "rouge_l"):
-        own = values["letters", f"{measure}_f1"]
+        own = values["meqsum", f"{measure}_f1"]
         assert own.value == pytest.approx(expected[measure].f1 / 2)  # the empty one scores 0
         assert own.n == 2
         assert own.low is not None
         assert own.low <= own.value <= own.high  # type: ignore[operator]
-        assert values["other", f"{measure}_f1"].value == 1
+        assert values["mediqa", f"{measure}_f1"].value == 1
 
 
 def test_an_answer_never_received_is_left_out_and_counted(tmp_path: Path) -> None:
@@ -52,13 +52,13 @@ def test_an_answer_never_received_is_left_out_and_counted(tmp_path: Path) -> Non
     assert found.warnings == ["1 answers were never received and are left out"]
 
 
-def test_answers_without_references_and_a_lone_exam_are_refused(tmp_path: Path) -> None:
-    bare = folder(tmp_path / "bare", [Answer("q", "m", text="x")], [Question("q", "t", "Why?")])
+def test_what_is_no_summary_is_refused(tmp_path: Path) -> None:
+    bare = [Question("q", "meqsum", "Long")]
     with pytest.raises(UserError, match="no reference text"):
-        compute([bare])
-    asked = [Question("q", "t", "Why?", ("this", "that"), "A")]
-    with pytest.raises(UserError, match="is one exam"):
-        compute([folder(tmp_path / "exam", [Answer("q", "m", extracted="A")], asked)])
+        compute([folder(tmp_path / "bare", [Answer("q", "m", text="x")], bare)])
+    asked = [Question("q", "ward", "Why?", target="Because.")]
+    with pytest.raises(UserError, match=r"answers ward; .* or summaries \(mediqa, meqsum\)"):
+        compute([folder(tmp_path / "free", [Answer("q", "m", text="x")], asked)])
 
 
 def test_the_command_shows_the_measures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +66,7 @@ def test_the_command_shows_the_measures(tmp_path: Path, capsys: pytest.CaptureFi
     assert command_line(["score", str(run), "--out", str(tmp_path / "scores")]) == 0
     shown = capsys.readouterr().out
     assert "ROUGE-L" in shown
-    assert "m on letters" in shown
+    assert "m on meqsum" in shown
     rows = json.loads((tmp_path / "scores" / "scores.json").read_text())
     assert {row["metric"] for row in rows} == {"rouge_1_f1", "rouge_2_f1", "rouge_l_f1"}
 

@@ -60,7 +60,7 @@ def score(
     on the same questions, with an interval, the exact McNemar test, and the
     smallest difference that such a comparison finds four times in five.
 
-    One folder of answers with reference texts (meqsum, mediqa): the mean
+    One folder of answers to a summarisation task (meqsum, mediqa): the mean
     ROUGE-1, -2 and -L, F1 with stemming as ROUGE-1.5.5 gives it.
 
     \b

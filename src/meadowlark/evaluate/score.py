@@ -29,6 +29,7 @@ from meadowlark.evaluate.verdicts import read_verdicts
 from meadowlark.records import Answer, Rejected, Score, Verdict, Winner
 from meadowlark.statistics import intervals
 from meadowlark.statistics.wins import POINTS, Outcome, average_orders, positional_agreement, tally
+from meadowlark.tasks.summaries import SUMMARIES
 
 SEED = 42
 Order = Literal["shown_first", "shown_second"]
@@ -293,7 +294,7 @@ def compute(
         if not all(exams) or len(inputs) != 2:
             raise UserError(
                 "give files and folders of verdicts, exactly two exam folders to compare, or one "
-                "folder of answers with reference texts; got "
+                "folder of summaries; got "
                 + ", ".join(
                     f"{path} ({'answers' if exam else 'verdicts'})"
                     for path, exam in zip(inputs, exams, strict=True)
@@ -320,11 +321,12 @@ def compute(
 
 
 def _one_folder(given: Answered, seed: int, limit: int | None) -> Scored:
-    """The ROUGE of answers to free-form questions; an exam's own folder has its scores already."""
-    if any(question.choices for question in given.questions.values()):
+    """The ROUGE of summaries; word overlap says little of any other answer, and is refused."""
+    others = sorted({q.task for q in given.questions.values()} - SUMMARIES)
+    if others:
         raise UserError(
-            f"{given.folder} is one exam, whose scores are in its scores.json; give exactly two "
-            "exam folders to compare them"
+            f"{given.folder} answers {', '.join(others)}; give verdicts on its answers, exactly "
+            f"two exam folders to compare, or summaries ({', '.join(sorted(SUMMARIES))})"
         )
     scores, warnings = summary_scores(given, seed, limit)
     return Scored(scores, [], [], warnings)
