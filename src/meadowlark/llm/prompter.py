@@ -45,11 +45,14 @@ class Prompter:
             ) from None
         return text
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of rendered texts; the template has written every special token."""
+    def encode(self, texts: Sequence[str], *, special_tokens: bool = False) -> list[list[int]]:
+        """Token ids of rendered texts; a template has written every special token.
+
+        Text without one gets what the tokenizer itself adds, with ``special_tokens``.
+        """
         if not texts:
             return []
-        encoded = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)
+        encoded = self.tokenizer(list(texts), add_special_tokens=special_tokens, verbose=False)
         ids: list[list[int]] = encoded["input_ids"]
         return ids
 
