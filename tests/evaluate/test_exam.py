@@ -7,12 +7,15 @@ import pytest
 from meadowlark.dataset import read, read_manifest
 from meadowlark.errors import FolderDiffers, UserError
 from meadowlark.evaluate import partial
-from meadowlark.evaluate.exam import exam, exam_scores, exam_turns, show_exam
+from meadowlark.evaluate.exam import ExamOptions, exam, show_exam
+from meadowlark.evaluate.exam_prompts import exam_turns
+from meadowlark.evaluate.exam_scores import Examined, exam_scores
 from meadowlark.llm.local import TransformersModel, open_local
 from meadowlark.records import Answer, Question
 from meadowlark.templates import TEMPLATES
 from tiny_model import make_tiny_model
 
+TEXT = ExamOptions(scoring="text")
 QUESTION = Question(
     "q1", "own", "Which organ makes bile?", ("Heart", "Liver", "Lung", "Skin"), "B", "abdomen"
 )
@@ -87,7 +90,7 @@ def test_answers_are_the_likeliest_letters(tmp_path: Path, model: str) -> None:
 
 
 def test_scores_letters_and_chance_are_reported(tmp_path: Path, model: str) -> None:
-    run = exam(model, [str(questions_file(tmp_path))], tmp_path / "out", scoring="text")
+    run = exam(model, [str(questions_file(tmp_path))], tmp_path / "out", how=TEXT)
     scores = {
         (s["task"], s["metric"]): s for s in json.loads((run.folder / "scores.json").read_text())
     }
@@ -107,18 +110,30 @@ def test_scores_letters_and_chance_are_reported(tmp_path: Path, model: str) -> N
     assert set(run.manifest.inputs) == {"model", "ward"}
 
 
-def test_text_scoring_by_total_and_by_character_can_differ() -> None:
-    question = Question("q", "t", "?", ("yes", "a much longer choice"), "B")
-    answer = Answer("q", "m", extracted="A", logprobs=(-6.0, -10.0))
-    scores = {s.metric: s.value for s in exam_scores([question], [answer], "text")}
-    assert scores == {"accuracy": 0.0, "accuracy_per_character": 1.0, "chance": 0.5}
+def test_text_scoring_by_total_character_byte_token_and_without_the_question_can_differ() -> None:
+    question = Question("q", "t", "?", ("yes", "ångström unit", "five"), "B")
+    answer = Answer("q", "m", extracted="A", logprobs=(-6.0, -25.0, -8.2))
+    one = Examined(question, [answer], "text", tokens=(1, 6, 3), unconditional=(-1.0, -24.0, -4.0))
+    scores = {s.metric: s.value for s in exam_scores([one])}
+    # a character: -2.0, -1.92, -2.05; a byte (15 of them): -2.0, -1.67, -2.05; a token: -6, -4.2,
+    # -2.7; without the question: -5, -1, -4.2
+    assert scores == {
+        "accuracy": 0.0,
+        "accuracy_per_character": 1.0,
+        "accuracy_per_byte": 1.0,
+        "accuracy_per_token": 0.0,
+        "accuracy_unconditional": 1.0,
+        "chance": pytest.approx(1 / 3),
+    }
+    assert [one.by(f"accuracy_{m}") for m in ("per_token", "unconditional")] == ["C", "B"]
 
 
 def test_a_model_that_always_says_a_is_visible_and_an_answer_without_number_is_wrong() -> None:
     questions = [Question(f"q{i}", "t", "?", ("x", "y"), "AB"[i % 2]) for i in range(4)]
     answers = [Answer(q.id, "m", extracted="A", logprobs=(-1.0, -2.0)) for q in questions[:3]]
     answers.append(Answer("q3", "m", logprobs=(float("nan"),) * 2, status="failed"))
-    (accuracy, _) = exam_scores(questions, answers, "letter")
+    found = [Examined(q, [a]) for q, a in zip(questions, answers, strict=True)]
+    (accuracy, _) = exam_scores(found)
     assert (accuracy.value, accuracy.n, accuracy.n_unreadable) == (0.5, 4, 1)
 
 
@@ -133,16 +148,16 @@ def test_a_killed_exam_goes_on_and_gives_the_same_rows(
     monkeypatch.setattr(partial, "WINDOW", 8)
     path = str(questions_file(tmp_path))
     exam(model, [path], tmp_path / "straight")
-    whole = TransformersModel.loglikelihoods
+    whole = TransformersModel.score
     calls: list[int] = []
 
-    def counted(self: TransformersModel, prompts: Any, choices: Any) -> Any:
+    def counted(self: TransformersModel, queries: Any, shared: Any = None) -> Any:
         if len(calls) == batches_before:
             raise Killed
-        calls.append(len(prompts))
-        return whole(self, prompts, choices)
+        calls.append(len(queries))
+        return whole(self, queries, shared)
 
-    monkeypatch.setattr(TransformersModel, "loglikelihoods", counted)
+    monkeypatch.setattr(TransformersModel, "score", counted)
     with pytest.raises(Killed):
         exam(model, [path], tmp_path / "killed")
     with (tmp_path / "killed" / partial.PARTIAL).open("ab") as file:
@@ -168,7 +183,7 @@ def test_raising_the_limit_continues_and_the_same_again_does_nothing(
     assert [a.item for a in answers] == [f"q{i}" for i in range(12)]
     assert exam(model, [path], tmp_path / "out", limit=12).done_before
     with pytest.raises(FolderDiffers, match="scoring"):
-        exam(model, [path], tmp_path / "out", limit=12, scoring="text")
+        exam(model, [path], tmp_path / "out", limit=12, how=TEXT)
 
 
 def test_unusable_questions_are_rejected_with_reasons(tmp_path: Path, model: str) -> None:

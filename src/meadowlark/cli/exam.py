@@ -28,8 +28,9 @@ def exam(
         str,
         typer.Option(
             "--tasks",
-            help="Comma-separated: demo_exam, medqa, mmlu_medical, NAME=PATH, or your own "
-            "FILE.jsonl with question, choices, answer.",
+            help="Comma-separated: demo_exam, medqa, medqa_5, medmcqa, pubmedqa, headqa, "
+            "headqa_dev, mmlu_medical, NAME=PATH, your own FILE.jsonl with question, choices, "
+            "answer, or a definition NAME.toml.",
         ),
     ],
     out: Annotated[
@@ -38,9 +39,40 @@ def exam(
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder to search for the files of the tasks.")
     ] = None,
+    tasks_dir: Annotated[
+        Path | None,
+        typer.Option("--tasks-dir", help="Folder of your own definitions, one NAME.toml each."),
+    ] = None,
     scoring: Annotated[
-        Scoring, typer.Option("--scoring", help="Compare the letters or the choices' texts.")
-    ] = Scoring.letter,
+        Scoring | None,
+        typer.Option(
+            "--scoring",
+            help="Compare letters or the choices' texts (default: letters where they are shown).",
+        ),
+    ] = None,
+    plain: Annotated[
+        bool,
+        typer.Option(
+            "--plain",
+            help="Text without a chat template, as lm-eval's tasks have it; for base models.",
+        ),
+    ] = False,
+    shots: Annotated[
+        int, typer.Option("--shots", min=0, help="Worked examples before each question.")
+    ] = 0,
+    orders: Annotated[
+        int,
+        typer.Option(
+            "--orders", min=1, help="Show the choices in so many orders, each turned by one place."
+        ),
+    ] = 1,
+    unconditional: Annotated[
+        bool,
+        typer.Option(
+            "--unconditional",
+            help="Also weigh each text against its likelihood without the question.",
+        ),
+    ] = False,
     template: Annotated[
         str | None,
         typer.Option("--template", help="alpaca, alpaca-lora, medalpaca, FILE.toml or FILE.jinja."),
@@ -66,16 +98,27 @@ def exam(
       meadowlark exam hf:runs/demo/model --tasks demo_exam --out runs/exam
       meadowlark exam hf:runs/demo/model --tasks medqa,mmlu_medical --data $MEADOWLARK_DATA \\
           --limit 100 --out runs/first-look
-      meadowlark exam hf:xz97/AlpaCare-llama2-7b --tasks ward-questions.jsonl --out runs/ward
+      meadowlark exam hf:meta-llama/Llama-2-7b-hf --tasks mmlu_medical --data $MEADOWLARK_DATA \\
+          --plain --shots 5 --out runs/mmlu
+      meadowlark exam hf:xz97/AlpaCare-llama2-7b --tasks ward.toml --orders 4 --out runs/ward
       meadowlark exam hf:runs/demo/model --tasks demo_exam --show
     """
+    from meadowlark.evaluate.exam import ExamOptions, show_exam
     from meadowlark.evaluate.exam import exam as stage
-    from meadowlark.evaluate.exam import show_exam
     from meadowlark.tasks import choose
 
     chosen = choose(tasks)
+    how = ExamOptions(
+        scoring=scoring.value if scoring else None,
+        plain=plain,
+        shots=shots,
+        orders=orders,
+        unconditional=unconditional,
+    )
     if show:
-        for one in show_exam(model, chosen, data=data, scoring=scoring.value, template=template):
+        for one in show_exam(
+            model, chosen, how=how, data=data, tasks_folder=tasks_dir, template=template
+        ):
             stdout.rule(f"{one.question.task}: {one.question.id}", align="left")
             stdout.print(one.prompt, markup=False)
             compared = ", ".join(json.dumps(text, ensure_ascii=False) for text in one.compared)
@@ -87,8 +130,9 @@ def exam(
         model,
         chosen,
         out,
+        how=how,
         data=data,
-        scoring=scoring.value,
+        tasks_folder=tasks_dir,
         template=template,
         name=name,
         limit=limit,

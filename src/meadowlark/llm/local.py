@@ -36,19 +36,24 @@ MOST_ROWS_ON_CPU, MOST_ROWS_ON_GPU = 32, 256
 
 
 def open_local(
-    reference: str, template: str | None = None, *, context_length: int | None = None
+    reference: str,
+    template: str | None = None,
+    *,
+    plain: bool = False,
+    context_length: int | None = None,
 ) -> TransformersModel:
     """Load a checkpoint: bfloat16 on a GPU that has it, else float16 there; float32 on a CPU.
 
     One whose configuration says that it is quantised (int8, NF4) stays so, through bitsandbytes.
-    ``context_length`` lowers the checkpoint's own bound on prompt and answer together.
+    ``context_length`` lowers the checkpoint's own bound on prompt and answer together; ``plain``
+    needs no template (:func:`llm.prompter.open_prompter`).
     """
     import torch
     import transformers
 
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
-    prompter = open_prompter(reference, template)
+    prompter = open_prompter(reference, template, plain=plain)
     parts = parts_of(reference)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.float32
@@ -382,9 +387,8 @@ class TransformersModel:
 
         ids = common_beginning(queries)
         cache = transformers.DynamicCache(config=self.model.config)
-        if not ids or any(
-            type(x) is not transformers.cache_utils.DynamicLayer for x in cache.layers
-        ):
+        layers: list[Any] = cache.layers
+        if not ids or any(type(x) is not transformers.cache_utils.DynamicLayer for x in layers):
             return None
         with torch.inference_mode():
             self.model(
@@ -393,7 +397,7 @@ class TransformersModel:
                 use_cache=True,
                 logits_to_keep=1,
             )
-        return Shared(ids, [(layer.keys, layer.values) for layer in cache.layers])
+        return Shared(ids, [(layer.keys, layer.values) for layer in layers])
 
     def score(self, queries: Sequence[Query], shared: Shared | None = None) -> list[list[float]]:
         """Likelihoods of one batch. Layout of a row: what is shared, padding, the rest of the
@@ -468,7 +472,7 @@ def _cache_tokens(model: Any) -> int:
         weights = sum(p.numel() * p.element_size() for p in model.parameters())
         total = torch.cuda.get_device_properties(model.device).total_memory
         memory = max((total - weights) // 2, 1 << 30)
-    return max(memory // of_a_token, 512)
+    return int(max(memory // of_a_token, 512))
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> set[int]:

@@ -74,8 +74,12 @@ class Prompter:
         return self.encode([text])[0]
 
 
-def open_prompter(reference: str, template: str | None) -> Prompter:
-    """The tokenizer and template of a checkpoint, without its weights."""
+def open_prompter(reference: str, template: str | None, *, plain: bool = False) -> Prompter:
+    """The tokenizer and template of a checkpoint, without its weights.
+
+    ``plain`` is for text that is written without a template: then none is needed, and one that is
+    named is a mistake.
+    """
     import transformers
 
     logging: Any = transformers.utils.logging
@@ -83,7 +87,11 @@ def open_prompter(reference: str, template: str | None) -> Prompter:
     parts = parts_of(reference)
     tokenizer = _tokenizer(parts)
     known = known_checkpoint([p for p in (parts.adapter, parts.base) if p])
-    if template is not None:
+    if plain:
+        if template is not None:
+            raise UserError(f"--template {template} has no use in plain prompts; leave one away")
+        where = "none (plain text)"
+    elif template is not None:
         tokenizer.chat_template = _named_template(template, known)
         where = f"--template {template}"
     elif tokenizer.chat_template:
