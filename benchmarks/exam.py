@@ -1,10 +1,11 @@
 """Claim: exams by likelihood give lm-eval's log-likelihoods and predictions, and on 2 cores at
 least three times the questions a second of its hf backend.
 
-One LLaMA with random weights and LLaMA-2's real tokenizer, in float32; the same real questions, from
-one definition (``exam --export-lm-eval``). lm-eval's time is that of its ``loglikelihood`` calls
-alone, without reading data and building requests, at the better of two batch sizes; ours is the
-whole of the examination, prompts and answers kept on disk included. Writes ``results/exam.json``.
+One LLaMA with random weights and LLaMA-2's real tokenizer, in float32; the same real questions,
+from one definition, which lm-eval reads as ``exam --export-lm-eval`` wrote it. lm-eval's time is
+that of its ``loglikelihood`` calls alone, without reading data and building requests, at the better
+of two batch sizes; ours is the whole of the examination, prompts and answers kept on disk included.
+Writes ``results/exam.json``.
 
     python benchmarks/exam.py            2 cores, a small model (needs lm-eval 0.4.13)
     python benchmarks/exam.py --gpu      a model of LLaMA-7B's shape in bfloat16 on one GPU
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _meadow import data_folder, llama2_tokenizer
+from _meadow import data_folder, llama2_folder
 from _stamp import RESULTS, stamp
 
 RESULT = RESULTS / "exam.json"
@@ -87,8 +88,8 @@ def make_model(folder: Path, shape: dict[str, int], *, gpu: bool) -> None:
         model = LlamaForCausalLM(config)
     if gpu:
         model = model.to(torch.bfloat16)
+    llama2_folder(folder)
     model.save_pretrained(folder)
-    llama2_tokenizer(folder)
 
 
 def definition(folder: Path, setting: Setting, data: Path, scale: int) -> str:
@@ -137,6 +138,14 @@ def _row(question: Any) -> dict[str, Any]:
     }
 
 
+def warm(model: Any) -> None:
+    """One pass before the clock starts."""
+    import torch
+
+    with torch.inference_mode():
+        model(input_ids=torch.ones((1, 64), dtype=torch.long, device=model.device))
+
+
 def time_ours(
     model: Any, exam_of: str, setting: Setting, folder: Path
 ) -> tuple[float, dict[str, Any]]:
@@ -149,7 +158,7 @@ def time_ours(
     folder.mkdir()
     with PartialAnswers(folder, resumed=False) as partial:
         started = time.perf_counter()
-        stage._by_likelihood(model, "bench", read.put(1), read.askings, how, partial)
+        stage.by_likelihood(model, "bench", read.put(1), read.askings, how, partial)
         seconds = time.perf_counter() - started
         answers = partial.of(q.id for q in read.questions)
     return seconds, {answer.item: answer.logprobs for answer in answers}
@@ -221,9 +230,7 @@ def measure(settings: Sequence[Setting], *, gpu: bool, scale: int, batch_sizes: 
             folder.mkdir()
             cut = definition(folder, setting, data, scale)
             ours = open_local(str(base / "model"), plain=True)
-            time_ours(
-                ours, cut, Setting(setting.task, setting.shots, setting.scoring, 0), folder / "w"
-            )
+            warm(ours.model)
             seconds, values = time_ours(ours, cut, setting, folder / "ours")
             described = ours.describe()
             del ours
@@ -236,6 +243,7 @@ def measure(settings: Sequence[Setting], *, gpu: bool, scale: int, batch_sizes: 
                     device="cuda" if gpu else "cpu",
                     batch_size=size,
                 )
+                warm(theirs.model)
                 taken, found = time_lm_eval(theirs, cut, setting, folder / f"export{size}")
                 timed[str(size)] = taken
                 agreement = compare(values, found, setting.scoring)

@@ -1,15 +1,18 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from meadowlark.dataset import read, read_manifest
 from meadowlark.errors import FolderDiffers, UserError
 from meadowlark.evaluate import partial
-from meadowlark.evaluate.exam import ExamOptions, exam, show_exam
+from meadowlark.evaluate.exam import LIKELIHOODS, ExamOptions, exam, show_exam
 from meadowlark.evaluate.exam_prompts import exam_turns
 from meadowlark.evaluate.exam_scores import Examined, exam_scores
+from meadowlark.evaluate.partial import PartialAnswers
 from meadowlark.llm.local import TransformersModel, open_local
 from meadowlark.records import Answer, Question
 from meadowlark.templates import TEMPLATES
@@ -202,8 +205,8 @@ def test_unusable_questions_are_rejected_with_reasons(tmp_path: Path, model: str
 
 
 def test_what_an_exam_cannot_do_is_said(tmp_path: Path, model: str) -> None:
-    with pytest.raises(UserError, match="only hf: models"):
-        exam("openai:gpt-4o@http://localhost:1/v1", ["demo_exam"], tmp_path / "out")
+    with pytest.raises(UserError, match="only hf: models render"):
+        show_exam("openai:gpt-4o@http://localhost:1/v1", ["demo_exam"])
     (tmp_path / "MedInstruct-test.jsonl").write_text('{"id": 1, "instruction": "Why?"}\n')
     with pytest.raises(UserError, match="set of free-form prompts"):
         exam(model, ["medinstruct_test"], tmp_path / "out", data=tmp_path)
@@ -223,3 +226,146 @@ def test_prompts_beyond_the_context_are_counted(tmp_path: Path) -> None:
     assert all(a.extracted for a in cut)
     assert run.manifest.results["tasks"]["ward"]["prompts_cut"] == len(cut)
     assert "lost their beginning" in run.manifest.warnings[0]
+
+
+def definition(folder: Path) -> str:
+    """The questions of the ward as a definition with worked examples."""
+    questions_file(folder)
+    worked = [
+        {
+            "id": f"w{i}",
+            "question": "Which organ?",
+            "choices": ["the heart", "a liver"],
+            "answer": a,
+        }
+        for i, a in enumerate("ABBA")
+    ]
+    (folder / "worked.jsonl").write_text("\n".join(map(json.dumps, worked)) + "\n")
+    (folder / "ward.toml").write_text(
+        'title = "Ward"\nfiles = ["ward.jsonl"]\n[columns]\nid = "id"\ngroup = "topic"\n'
+        '[examples]\nfiles = ["worked.jsonl"]\nids = ["w3", "w1", "w0"]\n'
+    )
+    return str(folder / "ward.toml")
+
+
+@pytest.mark.parametrize("stop", [0, 2, 5])
+def test_a_killed_exam_with_shared_examples_and_orders_gives_the_same_rows(
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    """Texts with their lengths and unconditional likelihoods, in two orders, after three shots."""
+    monkeypatch.setattr(partial, "WINDOW", 8)
+    monkeypatch.setattr("meadowlark.llm.local.MOST_ROWS_ON_CPU", 4)
+    ward = definition(tmp_path)
+    how = ExamOptions(scoring="text", shots=3, orders=2, unconditional=True)
+    exam(model, [ward], tmp_path / "straight", how=how)
+    whole = PartialAnswers.add
+    added: list[int] = []
+
+    def counted(self: PartialAnswers, answers: Any, *given: Any, **named: Any) -> None:
+        if len(added) == stop:
+            raise Killed
+        answers = list(answers)
+        added.append(len(answers))
+        whole(self, answers, *given, **named)
+
+    monkeypatch.setattr(PartialAnswers, "add", counted)
+    with pytest.raises(Killed):
+        exam(model, [ward], tmp_path / "killed", how=how)
+    before = sum(added)
+    stop = 100
+    added.clear()
+    exam(model, [ward], tmp_path / "killed", how=how)
+    assert sum(added) == 60 - before
+    for name in ("answers.parquet", LIKELIHOODS, "scores.json"):
+        one, other = (tmp_path / folder / name for folder in ("straight", "killed"))
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_orders_show_each_choice_elsewhere_and_answers_keep_their_letters(
+    tmp_path: Path, model: str
+) -> None:
+    ward = definition(tmp_path)
+    run = exam(model, [ward], tmp_path / "out", how=ExamOptions(orders=3))
+    answers, _ = read(tmp_path / "out", Answer)
+    questions = {q.id: q for q in read(tmp_path / "out", Question)[0]}
+    assert [a.draw for a in answers] == [0] * 30 + [1] * 30 + [2] * 30
+    loaded = open_local(model.removeprefix("hf:"))
+    for answer in answers[::13]:
+        question = questions[answer.item]
+        turned = [*question.choices[answer.draw :], *question.choices[: answer.draw]]
+        shown = replace(question, choices=tuple(turned))
+        (values,) = loaded.loglikelihoods([exam_turns(shown)], [["A", "B", "C"]])
+        best = turned[values.index(max(values))]
+        assert question.choices["ABC".index(answer.extracted)] == best
+        back = dict(zip(turned, values, strict=True))
+        assert answer.logprobs == pytest.approx([back[c] for c in question.choices], abs=1e-4)
+    scores = {
+        s["metric"]: s
+        for s in json.loads((run.folder / "scores.json").read_text())
+        if s["task"] == "ward"
+    }
+    said: dict[str, list[str]] = {}
+    for answer in answers:
+        said.setdefault(answer.item, []).append(answer.extracted)
+    right = [[x == questions[item].target for x in given] for item, given in said.items()]
+    assert scores["accuracy"]["value"] == sum(r[0] for r in right) / 30
+    assert scores["accuracy_over_orders"]["value"] == pytest.approx(sum(map(sum, right)) / 90)
+    assert scores["accuracy_in_every_order"]["value"] == sum(map(all, right)) / 30
+    same = sum(len(set(given)) == 1 for given in said.values())
+    assert scores["rate_same_in_every_order"]["value"] == same / 30
+    by_place = run.manifest.results["tasks"]["ward"]["places_answered"]
+    assert sum(by_place.values()) == 90
+    # Raising the number of orders continues.
+    exam(model, [ward], tmp_path / "two", how=ExamOptions(orders=2))
+    exam(model, [ward], tmp_path / "two", how=ExamOptions(orders=3))
+    grown = (tmp_path / "two" / "answers.parquet").read_bytes()
+    assert grown == (tmp_path / "out" / "answers.parquet").read_bytes()
+
+
+def test_likelihoods_by_choice_are_kept_and_a_raised_limit_keeps_them(
+    tmp_path: Path, model: str
+) -> None:
+    ward = definition(tmp_path)
+    how = ExamOptions(scoring="text", unconditional=True)
+    for limit in (5, 9):
+        exam(model, [ward], tmp_path / "out", how=how, limit=limit)
+    rows = pq.read_table(tmp_path / "out" / LIKELIHOODS).to_pylist()
+    assert [(r["item"], r["choice"]) for r in rows[:4]] == [
+        ("q0", "A"),
+        ("q0", "B"),
+        ("q0", "C"),
+        ("q1", "A"),
+    ]
+    assert len(rows) == 27
+    tokenizer = open_local(model.removeprefix("hf:")).prompter
+    for row, text in zip(rows, ["the heart", "a liver", "kidney 0"], strict=False):
+        assert (row["characters"], row["bytes"]) == (len(text), len(text))
+        assert row["tokens"] == len(tokenizer.encode([text])[0])
+        assert row["unconditional"] < 0
+    answers, _ = read(tmp_path / "out", Answer)
+    assert [r["logprob"] for r in rows] == [v for a in answers for v in a.logprobs]
+    exam(model, [ward], tmp_path / "letters")
+    assert not (tmp_path / "letters" / LIKELIHOODS).exists()
+
+
+def test_worked_examples_are_named_in_the_manifest_and_read_once(
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    whole = TransformersModel.share
+
+    def counted(self: TransformersModel, queries: Any) -> Any:
+        shared = whole(self, queries)
+        reads.append(0 if shared is None else len(shared))
+        return shared
+
+    monkeypatch.setattr(TransformersModel, "share", counted)
+    ward = definition(tmp_path)
+    run = exam(model, [ward], tmp_path / "out", how=ExamOptions(shots=2))
+    assert run.manifest.results["tasks"]["ward"]["examples"] == {"": ["w3", "w1"]}
+    assert set(run.manifest.inputs) == {"model", "ward", "ward/examples/worked.jsonl"}
+    (shared,) = reads  # once for thirty questions: both worked examples and what follows them
+    (shown,) = show_exam(model, [ward], how=ExamOptions(shots=2))
+    assert shown.prompt.count("### Response:") == 3
+    tokens = open_local(model.removeprefix("hf:")).prompter.encode([shown.prompt])[0]
+    assert shared > 0.7 * len(tokens)

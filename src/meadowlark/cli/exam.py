@@ -1,4 +1,4 @@
-"""``meadowlark exam``: multiple-choice exams by log-likelihood."""
+"""``meadowlark exam``: multiple-choice exams by log-likelihood or generation."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ from meadowlark.errors import UserError
 MOST_GROUPS_SHOWN = 12
 
 
+class By(enum.StrEnum):
+    """Whether the likelihoods of the choices are compared, or a written answer is read."""
+
+    likelihood = "likelihood"
+    generation = "generation"
+
+
 class Scoring(enum.StrEnum):
     """What is compared: the letters of the choices or their texts."""
 
@@ -23,7 +30,13 @@ class Scoring(enum.StrEnum):
 
 
 def exam(
-    model: Annotated[str, typer.Argument(help="hf:PATH_OR_ID[+ADAPTER]")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="hf:PATH_OR_ID[+ADAPTER], openai:NAME@BASE_URL, anthropic:NAME, recorded:FILE "
+            "or a name from models.toml."
+        ),
+    ],
     tasks: Annotated[
         str,
         typer.Option(
@@ -42,6 +55,12 @@ def exam(
     tasks_dir: Annotated[
         Path | None,
         typer.Option("--tasks-dir", help="Folder of your own definitions, one NAME.toml each."),
+    ] = None,
+    by: Annotated[
+        By | None,
+        typer.Option(
+            "--by", help="How the model answers (default: likelihood for hf:, else generation)."
+        ),
     ] = None,
     scoring: Annotated[
         Scoring | None,
@@ -73,6 +92,26 @@ def exam(
             help="Also weigh each text against its likelihood without the question.",
         ),
     ] = False,
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", min=1, help="Longest generated answer in new tokens.")
+    ] = 256,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", "-j", min=1, help="Requests in flight (remote models).")
+    ] = 16,
+    training: Annotated[
+        Path | None,
+        typer.Option(
+            "--training",
+            help="Rows the model was trained on, to look for the questions in (default: those that "
+            "its manifest names).",
+        ),
+    ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            "--export-lm-eval", help="Write the tasks for lm-eval into this folder and stop."
+        ),
+    ] = None,
     template: Annotated[
         str | None,
         typer.Option("--template", help="alpaca, alpaca-lora, medalpaca, FILE.toml or FILE.jinja."),
@@ -86,11 +125,13 @@ def exam(
     limit: Limit = None,
     force: Force = False,
 ) -> None:
-    """Examine a model on multiple-choice questions by the likelihood of each choice.
+    """Examine a model on multiple-choice questions, by likelihood or by what it writes.
 
-    Nothing is generated: the choice with the highest log-likelihood is the answer. Accuracies come
-    with 95 % intervals (and clustered ones where questions share a group), beside the level of
-    chance and how often each letter was answered: a model that always says A is seen at once.
+    By likelihood nothing is generated: the choice with the highest log-likelihood is the answer. A
+    model behind a server writes its answer, and a letter is read from it; none is counted apart.
+    Accuracies come with 95 % intervals (and clustered ones where questions share a group), beside
+    the level of chance and how often each letter was answered: a model that always says A is seen
+    at once. Where the model's training rows are known, questions found among them are scored apart.
     --limit counts questions a task. An exam that was stopped goes on where it was.
 
     \b
@@ -101,6 +142,8 @@ def exam(
       meadowlark exam hf:meta-llama/Llama-2-7b-hf --tasks mmlu_medical --data $MEADOWLARK_DATA \\
           --plain --shots 5 --out runs/mmlu
       meadowlark exam hf:xz97/AlpaCare-llama2-7b --tasks ward.toml --orders 4 --out runs/ward
+      meadowlark exam openai:llama3.3@http://localhost:8000/v1 --tasks pubmedqa \\
+          --data $MEADOWLARK_DATA --concurrency 64 --out runs/served
       meadowlark exam hf:runs/demo/model --tasks demo_exam --show
     """
     from meadowlark.evaluate.exam import ExamOptions, show_exam
@@ -109,12 +152,25 @@ def exam(
 
     chosen = choose(tasks)
     how = ExamOptions(
+        by=by.value if by else None,
         scoring=scoring.value if scoring else None,
         plain=plain,
         shots=shots,
         orders=orders,
         unconditional=unconditional,
+        max_tokens=max_tokens,
+        concurrency=concurrency,
     )
+    if export is not None:
+        from meadowlark.evaluate.exam import choose_files
+        from meadowlark.evaluate.exam_export import command, export_lm_eval
+
+        files = choose_files(chosen, data, tasks_dir, shots)
+        names = export_lm_eval(files, export, how, limit=limit)
+        stdout.print(f"{len(names)} tasks for lm-eval in {export}; run them with", markup=False)
+        path = model.removeprefix("hf:")
+        stdout.print(f"  {command(export, names, how, path)}", markup=False)
+        return
     if show:
         for one in show_exam(
             model, chosen, how=how, data=data, tasks_folder=tasks_dir, template=template
@@ -135,6 +191,7 @@ def exam(
         tasks_folder=tasks_dir,
         template=template,
         name=name,
+        training=training,
         limit=limit,
         force=force,
     )

@@ -19,6 +19,12 @@ import pyarrow.parquet as pq
 
 from meadowlark.dataset import Run, open_run, write_table
 from meadowlark.errors import UserError
+from meadowlark.evaluate.exam_generation import (
+    generate_locally,
+    generate_remotely,
+    greedy,
+    read_from,
+)
 from meadowlark.evaluate.exam_prompts import (
     Asking,
     Put,
@@ -30,6 +36,13 @@ from meadowlark.evaluate.exam_prompts import (
 )
 from meadowlark.evaluate.exam_scores import Examined, by_task, exam_scores
 from meadowlark.evaluate.examined import Subject, examined
+from meadowlark.evaluate.exposure import (
+    EXPOSURE,
+    Exposure,
+    TrainingRows,
+    find_exposure,
+    training_rows,
+)
 from meadowlark.evaluate.partial import PartialAnswers, windows
 from meadowlark.progress import Progress
 from meadowlark.records import Answer, Question, Rejected, to_json
@@ -41,6 +54,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ExamOptions", "continuations", "exam", "exam_turns", "read_exam", "show_exam"]
 
+By = Literal["likelihood", "generation"]
 LIKELIHOODS = "likelihoods.parquet"
 LIKELIHOODS_SCHEMA = pa.schema(
     [
@@ -64,18 +78,45 @@ class ExamOptions:
     ``scoring`` is what is compared: letters, texts, or None for each task's own. ``plain`` writes
     no chat template. ``shots`` worked examples stand before a question; the choices are shown in
     ``orders`` orders. ``unconditional`` also takes the likelihood of each text without the
-    question.
+    question. ``by`` is likelihood or generation, None for likelihood where the model gives it; a
+    generated answer has at most ``max_tokens``, and ``concurrency`` requests are in flight.
     """
 
+    by: By | None = None
     scoring: Scoring | None = None
     plain: bool = False
     shots: int = 0
     orders: int = 1
     unconditional: bool = False
+    max_tokens: int = 256
+    concurrency: int = 16
 
-    def stated(self) -> dict[str, Any]:
+    def way(self, subject: Subject) -> By:
+        """How the subject is examined; UserError where it cannot be."""
+        by = self.by or ("likelihood" if subject.local else "generation")
+        if by == "likelihood" and not subject.local:
+            raise UserError(
+                f"{subject.spec}: only hf: models give the likelihood of every choice; leave "
+                "--by away, or give --by generation"
+            )
+        if by == "generation":
+            given = {
+                "--plain": self.plain,
+                "--scoring": self.scoring,
+                "--unconditional": self.unconditional,
+            }
+            for option, value in given.items():
+                if value:
+                    raise UserError(f"{option} is for exams by likelihood, not by generation")
+        return by
+
+    def stated(self, by: By) -> dict[str, Any]:
         """The options as a manifest keeps them."""
+        if by == "generation":
+            kept = {"shots": self.shots, "orders": self.orders, "max_tokens": self.max_tokens}
+            return {"by": by, **kept}
         return {
+            "by": by,
             "scoring": self.scoring or "each task's own",
             "plain": self.plain,
             "shots": self.shots,
@@ -174,32 +215,35 @@ def exam(
     tasks_folder: Path | None = None,
     template: str | None = None,
     name: str = "",
+    training: Path | None = None,
     limit: int | None = None,
     force: bool = False,
 ) -> Run:
     """Examine ``model`` on ``tasks`` (names, NAME=PATH, files); ``limit`` is per task.
 
-    ``name`` is what answers and scores call the model. Raising ``limit`` or the number of orders
+    ``name`` is what answers and scores call the model. ``training`` holds the rows that it was
+    trained on, by default those that its manifest names. Raising ``limit`` or the number of orders
     continues a run.
     """
     how = how or ExamOptions()
     subject = examined(model, template, name)
-    if not subject.local:
-        raise UserError(
-            f"{model}: an exam needs log-likelihoods of the choices, which only hf: models give "
-            "here; exams by generation come later"
-        )
+    by = how.way(subject)
     chosen = choose_files(tasks, data, tasks_folder, how.shots)
+    given = {"training": training} if training is not None else {}
     run = open_run(
         "exam",
         out,
         options={
             **subject.options,
             "tasks": [files.name for files in chosen],
-            **how.stated(),
+            **how.stated(by),
             "limit": limit,
         },
-        inputs={**subject.inputs, **{k: v for f in chosen for k, v in f.inputs().items()}},
+        inputs={
+            **subject.inputs,
+            **{k: v for f in chosen for k, v in f.inputs().items()},
+            **given,
+        },
         growing=("limit", "orders"),
         force=force,
     )
@@ -207,13 +251,29 @@ def exam(
         return run
     read = read_exam(chosen, limit, how)
     puts = read.put(how.orders)
+    if not subject.local:
+        with run:
+            sampling = greedy(how.max_tokens)
+            answers = generate_remotely(run, subject, puts, sampling, how.concurrency)
+            _finish(run, subject, chosen, read, puts, answers, {}, training)
+        return run
     opened = subject.open_local(plain=how.plain)
     with run, PartialAnswers(run.folder, resumed=run.resumed) as partial:
-        if run.resumed:
-            partial.extras.update(_kept_likelihoods(run.folder))
-        _by_likelihood(opened, subject.name, puts, read.askings, how, partial)
-        _finish(run, subject, chosen, read, puts, partial, opened.describe())
+        if by == "generation":
+            generate_locally(opened, subject.name, puts, greedy(how.max_tokens), partial)
+            run.manifest.tokens = {"in": partial.tokens_in, "out": partial.tokens_out}
+        else:
+            if run.resumed:
+                partial.extras.update(_kept_likelihoods(run.folder))
+            by_likelihood(opened, subject.name, puts, read.askings, how, partial)
+        answers = [partial.of([one.question.id], one.draw)[0] for one in puts]
+        run.manifest.results["computed_with"] = opened.describe()
+        _finish(run, subject, chosen, read, puts, answers, partial.extras, training)
+        partial.remove()
     return run
+
+
+Extras = Mapping[tuple[str, int], Mapping[str, Any]]
 
 
 def _finish(
@@ -222,44 +282,74 @@ def _finish(
     chosen: Sequence[TaskFiles],
     read: Exam,
     puts: Sequence[Put],
-    partial: PartialAnswers,
-    computed_with: Mapping[str, Any],
+    answers: Sequence[Answer],
+    extras: Extras,
+    training: Path | None,
 ) -> None:
     """Write questions, answers and scores, and complete the manifest."""
     made: dict[str, list[Answer]] = {}
-    answers = []
-    for one in puts:
-        (answer,) = partial.of([one.question.id], one.draw)
-        answers.append(answer)
-        made.setdefault(one.question.id, []).append(answer)
+    for answer in answers:
+        made.setdefault(answer.item, []).append(answer)
+    exposure = _exposure(run, subject, read.questions, training)
     found = [
         Examined(
             question,
             made[question.id],
             read.askings[question.id].scoring,
-            **partial.extras.get((question.id, 0), {}),
+            exposed=exposure.of(question) if exposure is not None else None,
+            **extras.get((question.id, 0), {}),
         )
         for question in read.questions
     ]
     run.write(read.questions, Question)
     run.write(answers, Answer)
     run.reject(read.rejected, Question)
-    if partial.extras:
-        table = pa.Table.from_pylist(list(_rows(puts, answers, partial)), LIKELIHOODS_SCHEMA)
+    if extras:
+        table = pa.Table.from_pylist(list(_rows(puts, answers, extras)), LIKELIHOODS_SCHEMA)
         write_table(run.folder / LIKELIHOODS, table)
         run.wrote(LIKELIHOODS)
     run.write_json("scores.json", [to_json(score) for score in exam_scores(found)])
     run.manifest.rows["in"] = len(read.questions) + len(read.rejected)
     run.manifest.rows["kept"] = len(read.questions)
     _warn(run, chosen, answers)
-    partial.remove()
+    generated = not any(answer.logprobs for answer in answers)
     results = by_task(found)
+    by_source = read_from(puts, answers) if generated else {}
     for task, said in results.items():
         said["compared"] = next(one.scoring for one in found if one.question.task == task)
+        if generated:
+            said["compared"], said["read_from"] = "letter read from the reply", by_source[task]
     for files in chosen:
         if files.name in results and files.name in read.examples:
             results[files.name]["examples"] = read.examples[files.name]
-    run.finish(model=subject.name, tasks=results, computed_with=dict(computed_with))
+    run.finish(model=subject.name, tasks=results)
+
+
+def _exposure(
+    run: Run, subject: Subject, questions: Sequence[Question], given: Path | None
+) -> Exposure | None:
+    """Which questions the model was trained on, with its table written; None where its training
+    rows are not known or not there any more, which is said."""
+    rows = training_rows(subject.inputs.values())
+    if given is not None:
+        rows = TrainingRows({str(given): given})
+    for path in rows.missing:
+        run.manifest.warnings.append(
+            f"contamination: the training rows {path} are not there any more, or are others; give "
+            "them with --training"
+        )
+    if not rows.paths or rows.missing:
+        return None
+    found = find_exposure(questions, rows.paths.values())
+    write_table(run.folder / EXPOSURE, found.table)
+    run.wrote(EXPOSURE)
+    run.manifest.results["contamination"] = {
+        "training_rows": found.rows,
+        "questions_found": len(found.exposed),
+        "questions_too_short_to_look_for": len(found.unsearchable),
+        "looked_in": sorted(rows.paths),
+    }
+    return found
 
 
 def _warn(run: Run, chosen: Sequence[TaskFiles], answers: Sequence[Answer]) -> None:
@@ -285,7 +375,7 @@ def _warn(run: Run, chosen: Sequence[TaskFiles], answers: Sequence[Answer]) -> N
 # --------------------------------------------------------------------------- by likelihood
 
 
-def _by_likelihood(
+def by_likelihood(
     model: TransformersModel,
     name: str,
     puts: Sequence[Put],
@@ -369,11 +459,11 @@ def _answer(one: Put, model: str, values: tuple[float, ...], *, cut: bool) -> An
 
 
 def _rows(
-    puts: Sequence[Put], answers: Sequence[Answer], partial: PartialAnswers
+    puts: Sequence[Put], answers: Sequence[Answer], extras: Extras
 ) -> Iterator[dict[str, Any]]:
     """The rows of ``likelihoods.parquet``."""
     for one, answer in zip(puts, answers, strict=True):
-        extra = partial.extras.get((one.question.id, one.draw))
+        extra = extras.get((one.question.id, one.draw))
         if extra is None:
             continue
         free = extra.get("unconditional") or [None] * len(answer.logprobs)
