@@ -303,6 +303,18 @@ def test_batches_are_longest_first_within_the_budget(model: TransformersModel) -
     )
 
 
+def test_rows_that_would_be_padded_much_wait_for_the_next_batch(model: TransformersModel) -> None:
+    lengths = [300, 290, 100, 99, 95, 60, 20]
+    assert model.batches(lengths) == [list(range(7))]
+    assert model.enough_tokens == 512
+    tight = model.batches(lengths, padded=False)  # the second is not yet large enough
+    assert [[lengths[i] for i in batch] for batch in tight] == [[300, 290], [100, 99, 95, 60, 20]]
+    short = model.batches([40, 20, 10, 9], padded=False)  # small ones are not worth a pass each
+    assert short == [[0, 1, 2, 3]]
+    kept = model.cache_tokens // 2
+    assert model.batches([10, 10, 10], kept, padded=False) == [[0], [1], [2]]
+
+
 # ----- templates and files
 
 

@@ -429,7 +429,7 @@ def _windowful(
     shared = model.share(queries)
     before = 0 if shared is None else len(shared)
     widths = [query.width - (0 if query.cut else before) for query in queries]
-    for batch in model.batches(widths, before):
+    for batch in model.batches(widths, before, padded=False):
         put = [(found[i], queries[i].cut) for i in batch]
         if partial.has((one.question.id for one, _ in put), found[0].draw):
             yield put, None

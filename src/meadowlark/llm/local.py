@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 CACHE_BYTES_ON_CPU = 4 << 30
 MOST_TOKENS_ON_CPU, MOST_TOKENS_IN_A_BATCH = 8_192, 65_536
+ENOUGH_TOKENS_ON_CPU, ENOUGH_TOKENS_ON_GPU = 512, 4_096
+"""Positions in a pass from which a device gains little by more of them."""
+
+LEAST_FILLED = 0.9
 MOST_ROWS_ON_CPU, MOST_ROWS_ON_GPU = 32, 256
 
 
@@ -139,9 +143,11 @@ class TransformersModel:
         own = int(getattr(model.config, "max_position_embeddings", 0)) or 1 << 30
         self.context_length = min(own, context_length or own)
         self.cache_tokens = _cache_tokens(model)
-        bound = MOST_TOKENS_ON_CPU if self.device.type == "cpu" else MOST_TOKENS_IN_A_BATCH
+        on_cpu = self.device.type == "cpu"
+        bound = MOST_TOKENS_ON_CPU if on_cpu else MOST_TOKENS_IN_A_BATCH
         self.batch_tokens = max(min(self.cache_tokens, bound), 512)
-        self.max_rows = MOST_ROWS_ON_CPU if self.device.type == "cpu" else MOST_ROWS_ON_GPU
+        self.max_rows = MOST_ROWS_ON_CPU if on_cpu else MOST_ROWS_ON_GPU
+        self.enough_tokens = ENOUGH_TOKENS_ON_CPU if on_cpu else ENOUGH_TOKENS_ON_GPU
         self._eos = _eos_ids(model, prompter.tokenizer)
         self._one_at_a_time = Lock()
 
@@ -165,11 +171,15 @@ class TransformersModel:
         """How many tokens each prompt has, BOS included."""
         return [len(ids) for ids in self._encode(prompts)]
 
-    def batches(self, lengths: Sequence[int], shared: int = 0) -> list[list[int]]:
+    def batches(
+        self, lengths: Sequence[int], shared: int = 0, *, padded: bool = True
+    ) -> list[list[int]]:
         """Indices of rows in batches, longest first, within ``batch_tokens`` and ``max_rows``.
 
         ``lengths`` are in tokens, the room for answers included. Rows of one length keep order.
-        ``shared`` tokens before every row are computed once, but cached for each.
+        ``shared`` tokens before every row are computed once, but cached for each. Where a row costs
+        its width once and not step by step, ``padded`` False leaves rows that would be padded much
+        to the next batch, once a batch is large enough for the device to work at its best.
         """
         most = self.cache_tokens
         order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
@@ -178,6 +188,9 @@ class TransformersModel:
             rows = len(made[-1]) + 1 if made else 0
             longest = lengths[made[-1][0]] if made else 0
             fits = rows * longest <= self.batch_tokens and rows * (longest + shared) <= most
+            enough = not padded and (rows - 1) * longest >= self.enough_tokens
+            if enough and lengths[index] < LEAST_FILLED * longest:
+                fits = False
             if made and rows <= self.max_rows and fits:
                 made[-1].append(index)
             else:
@@ -327,7 +340,7 @@ class TransformersModel:
         """
         queries = self.queries([self.prompter.render(turns) for turns in prompts], continuations)
         results: list[list[float]] = [[] for _ in queries]
-        for batch in self.batches([q.width for q in queries]):
+        for batch in self.batches([q.width for q in queries], padded=False):
             scored = self.score([queries[i] for i in batch])
             for index, values in zip(batch, scored, strict=True):
                 results[index] = values
