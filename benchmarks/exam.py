@@ -205,7 +205,7 @@ def time_lm_eval(
     return taken, values
 
 
-def compare(ours: dict[str, Any], theirs: dict[str, Any], scoring: str) -> dict[str, Any]:
+def compare(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
     """How far apart the values are, and how many answers differ."""
     assert ours.keys() == theirs.keys()
     apart = max(abs(a - b) for item in ours for a, b in zip(ours[item], theirs[item], strict=True))
@@ -215,7 +215,6 @@ def compare(ours: dict[str, Any], theirs: dict[str, Any], scoring: str) -> dict[
 
 def measure(settings: Sequence[Setting], *, gpu: bool, scale: int, batch_sizes: list[Any]) -> Any:
     """Every setting on both sides, one after the other on the same machine."""
-    import torch
     from lm_eval.models.huggingface import HFLM
 
     from meadowlark.llm.local import open_local
@@ -225,31 +224,28 @@ def measure(settings: Sequence[Setting], *, gpu: bool, scale: int, batch_sizes: 
     with tempfile.TemporaryDirectory() as temporary:
         base = Path(temporary)
         make_model(base / "model", LLAMA_7B if gpu else SMALL, gpu=gpu)
+        ours = open_local(str(base / "model"), plain=True)
+        theirs = {
+            size: HFLM(
+                pretrained=ours.model,
+                tokenizer=ours.prompter.tokenizer,
+                batch_size=size,
+                device=str(ours.device),
+            )
+            for size in batch_sizes
+        }
+        warm(ours.model)
         for number, setting in enumerate(settings):
             folder = base / str(number)
             folder.mkdir()
             cut = definition(folder, setting, data, scale)
-            ours = open_local(str(base / "model"), plain=True)
-            warm(ours.model)
             seconds, values = time_ours(ours, cut, setting, folder / "ours")
-            described = ours.describe()
-            del ours
             timed: dict[str, float] = {}
             agreement: dict[str, Any] = {}
             for size in batch_sizes:
-                theirs = HFLM(
-                    pretrained=str(base / "model"),
-                    dtype="bfloat16" if gpu else "float32",
-                    device="cuda" if gpu else "cpu",
-                    batch_size=size,
-                )
-                warm(theirs.model)
-                taken, found = time_lm_eval(theirs, cut, setting, folder / f"export{size}")
+                taken, found = time_lm_eval(theirs[size], cut, setting, folder / f"export{size}")
                 timed[str(size)] = taken
-                agreement = compare(values, found, setting.scoring)
-                del theirs
-                if gpu:
-                    torch.cuda.empty_cache()
+                agreement = compare(values, found)
             best = min(timed, key=timed.__getitem__)
             n = len(values)
             rows.append(
@@ -265,7 +261,7 @@ def measure(settings: Sequence[Setting], *, gpu: bool, scale: int, batch_sizes: 
                 }
             )
             print(json.dumps(rows[-1]), flush=True)
-    return rows, described
+        return rows, ours.describe()
 
 
 def main() -> None:

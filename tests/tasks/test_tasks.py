@@ -8,7 +8,8 @@ import pytest
 
 from meadowlark.dataset import fingerprint
 from meadowlark.errors import UserError
-from meadowlark.tasks import TASKS, choose, known_tasks, load, load_examples, resolve
+from meadowlark.records import Question
+from meadowlark.tasks import TASKS, Form, choose, known_tasks, load, load_examples, resolve
 
 HEADERLESS = 'What makes bile?,Heart,Liver,Lung,"Skin, hair",B\n'
 WITH_HEADER = (
@@ -334,3 +335,14 @@ def test_a_file_on_the_hub_needs_a_pinned_commit(
             resolve(f"medqa=hf://datasets/some/exam{loose}/test.parquet", None)
     with pytest.raises(UserError, match="expected hf://datasets/ORG/NAME@REVISION/PATH"):
         resolve("medqa=hf://some/exam/test.parquet", None)
+
+
+def test_the_definition_in_the_guide_is_one(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "exams.md").read_text(encoding="utf-8")
+    (tmp_path / "ward.toml").write_text(guide.split("```toml\n")[1].split("```")[0])
+    (tmp_path / "ward.csv").write_text("nr,stem,a,b,c,d,key,passage\n1,Bile?,x,y,z,w,C,p\n")
+    (tmp_path / "worked.csv").write_text("nr,stem,a,b,c,d,key\nw2,Q?,x,y,,,0\nw7,R?,x,y,,,1\n")
+    files = resolve(str(tmp_path / "ward.toml"), None, examples=True)
+    assert load(files)[0] == [Question("1", "ward", "Bile?", ("x", "y", "z", "w"), "C", "p")]
+    assert [q.id for q in load_examples(files, 2)[""]] == ["w7", "w2"]
+    assert files.form == Form()  # the guide shows the defaults
