@@ -1,3 +1,4 @@
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -136,8 +137,34 @@ def test_a_model_that_always_says_a_is_visible_and_an_answer_without_number_is_w
     answers = [Answer(q.id, "m", extracted="A", logprobs=(-1.0, -2.0)) for q in questions[:3]]
     answers.append(Answer("q3", "m", logprobs=(float("nan"),) * 2, status="failed"))
     found = [Examined(q, [a]) for q, a in zip(questions, answers, strict=True)]
-    (accuracy, _) = exam_scores(found)
+    accuracy = exam_scores(found)[0]
     assert (accuracy.value, accuracy.n, accuracy.n_unreadable) == (0.5, 4, 1)
+
+
+def test_the_human_predictions_of_pubmedqa_score_as_published(real_data: Path) -> None:
+    path = real_data / "judging" / "pubmedqa_human" / "test500.csv"
+    rows = list(csv.DictReader(path.read_text("utf-8").splitlines()))
+    labels = ("yes", "no", "maybe")
+    letter = dict(zip(labels, "ABC", strict=True))
+    found = [
+        Examined(
+            Question(row["pmid"], "pubmedqa", "?", labels, letter[row["gold"]]),
+            [Answer(row["pmid"], "a human", extracted=letter[row["reasoning_required"]])],
+        )
+        for row in rows
+    ]
+    scores = {s.metric: s.value for s in exam_scores(found)}
+    assert round(100 * scores["accuracy"], 2) == 78.00
+    assert round(100 * scores["macro_f1"], 2) == 72.19
+
+
+def test_macro_f1_is_there_only_where_all_questions_have_the_same_choices() -> None:
+    one = Examined(Question("a", "t", "?", ("x", "y"), "A"), [Answer("a", "m", extracted="A")])
+    two = Examined(Question("b", "t", "?", ("x", "z"), "A"), [Answer("b", "m")])
+    assert "macro_f1" not in {s.metric for s in exam_scores([one, two])}
+    silent = Examined(Question("b", "t", "?", ("x", "y"), "B"), [Answer("b", "m")])
+    (score,) = [s for s in exam_scores([one, silent]) if s.metric == "macro_f1"]
+    assert (score.value, score.n_unreadable) == (0.5, 1)
 
 
 class Killed(BaseException):

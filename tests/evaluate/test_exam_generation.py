@@ -70,7 +70,7 @@ def test_no_answer_is_kept_apart_from_a_wrong_one(tmp_path: Path) -> None:
     assert unread == ["q3", "q4", "q5"]
     assert all(a.logprobs == () and a.text == reply_to(int(a.item[1:])) for a in answers)
     scores = {s["metric"]: s for s in json.loads((run.folder / "scores.json").read_text())}
-    assert set(scores) == {"accuracy", "chance"}
+    assert set(scores) == {"accuracy", "macro_f1", "chance"}
     assert scores["accuracy"]["value"] == 37 / 40
     assert (scores["accuracy"]["n"], scores["accuracy"]["n_unreadable"]) == (40, 3)
     said = run.manifest.results["tasks"]["ward"]

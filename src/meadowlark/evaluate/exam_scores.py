@@ -12,6 +12,7 @@ from typing import Any
 
 from meadowlark.evaluate.exam_prompts import Scoring
 from meadowlark.records import Answer, Question, Score
+from meadowlark.statistics.classification import macro_f1
 from meadowlark.statistics.intervals import clustered_interval, wilson
 from meadowlark.tasks.task import letters
 
@@ -73,7 +74,8 @@ def exam_scores(examined: Sequence[Examined]) -> list[Score]:
     ``accuracy`` has Wilson's interval; ``accuracy_clustered`` is the same value with an interval
     that lets the questions of one group be alike. Where texts were compared by likelihood,
     ``accuracy_per_character``, ``_per_byte`` and ``_per_token`` divide each choice's by its length,
-    and ``accuracy_unconditional`` takes away what it is without the question. Of several orders of
+    and ``accuracy_unconditional`` takes away what it is without the question. Where all
+    questions have the same choices (PubMedQA's labels) ``macro_f1`` is there. Of several orders of
     the choices, ``accuracy`` is that of the published one. ``chance`` is the mean of 1/choices.
     """
     scores = []
@@ -82,6 +84,7 @@ def exam_scores(examined: Sequence[Examined]) -> list[Score]:
         scores += _accuracies(task, found)
         scores += _over_orders(task, found)
         scores += _exposed(task, found)
+        scores += _over_labels(task, found)
         chance = sum(1 / len(one.question.choices) for one in found) / len(found)
         scores.append(Score(task, found[0].answer.model, "chance", chance, None, None, len(found)))
         groups = list(dict.fromkeys(one.question.group for one in found))
@@ -154,6 +157,22 @@ def _over_orders(task: str, found: Sequence[Examined]) -> list[Score]:
         _share(task, "accuracy_in_every_order", found, always),
         _share(task, "rate_same_in_every_order", found, alike),
     ]
+
+
+def _over_labels(task: str, found: Sequence[Examined]) -> list[Score]:
+    """Macro-F1 where every question has the same choices, such as PubMedQA's yes, no and maybe.
+
+    A label that is neither right nor answered anywhere is left out, as PubMedQA's own script does;
+    an unreadable answer is no label.
+    """
+    if len(found) < 2 or len({one.question.choices for one in found}) > 1:
+        return []
+    gold = [one.question.target for one in found]
+    said = [one.answer.extracted for one in found]
+    labels = [label for label in dict.fromkeys([*gold, *said]) if label]
+    value, unreadable = macro_f1(gold, said, labels), said.count("")
+    model = found[0].answer.model
+    return [Score(task, model, "macro_f1", value, None, None, len(found), unreadable)]
 
 
 def _exposed(task: str, found: Sequence[Examined]) -> list[Score]:
