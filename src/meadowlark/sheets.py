@@ -1,7 +1,8 @@
 """Spreadsheets as people fill them in: the rows below a header, each with its number.
 
-Needs openpyxl (the extra ``sheets``). The header is the first row that names an instruction; its
-names are read without case, so "Instruction" is the column ``instruction``.
+Needs openpyxl (the extra ``sheets``). The header is the first row that names an instruction, or
+another column that is asked for; its names are read without case, so "Instruction" is the column
+``instruction``.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ HEADER_WITHIN = 20
 """The header stands in one of the first so many rows of its sheet."""
 
 
-def sheet_rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def sheet_rows(file: Path, column: str = "instruction") -> Iterator[tuple[int, dict[str, str]]]:
     """Rows of the first sheet with a header, as text by column, with their numbers in the sheet.
 
-    Empty rows are passed over. A file that is no spreadsheet, or has no header, is a UserError.
+    The header is known by ``column`` (lower case). Empty rows are passed over. A file that is no
+    spreadsheet, or has no header, is a UserError.
     """
     import openpyxl
     from openpyxl.utils.exceptions import InvalidFileException
@@ -41,7 +43,7 @@ def sheet_rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
         header: list[str] | None = None
         for number, row in enumerate(cells, start=1):
             if header is None:
-                header = _header(row)
+                header = _header(row, column)
                 if header is None and number >= HEADER_WITHIN:
                     break
                 continue
@@ -51,16 +53,14 @@ def sheet_rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 yield number, {name: value for name, value in named if name}
         if header is not None:
             return
-    raise UserError(
-        f"{file}: no sheet has a row with the column name Instruction; see: "
-        "meadowlark seeds template --out seeds.xlsx"
-    )
+    see = "; see: meadowlark seeds template --out seeds.xlsx" if column == "instruction" else ""
+    raise UserError(f"{file}: no sheet has a row with the column name {column.capitalize()}{see}")
 
 
-def _header(row: Sequence[Any]) -> list[str] | None:
-    """Column names in lower case, or None where a row names no instruction."""
+def _header(row: Sequence[Any], column: str) -> list[str] | None:
+    """Column names in lower case, or None where a row does not name ``column``."""
     names = [_text(cell).strip(" *:\n\t").lower() for cell in row]
-    return names if "instruction" in names else None
+    return names if column in names else None
 
 
 def _text(cell: Any) -> str:

@@ -1,18 +1,25 @@
+import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from meadowlark.dataset import read, read_manifest
 from meadowlark.errors import FolderDiffers, UserError
 from meadowlark.evaluate import partial
-from meadowlark.evaluate.exam import exam, exam_scores, exam_turns, show_exam
+from meadowlark.evaluate.exam import LIKELIHOODS, ExamOptions, exam, show_exam
+from meadowlark.evaluate.exam_prompts import exam_turns
+from meadowlark.evaluate.exam_scores import Examined, exam_scores
+from meadowlark.evaluate.partial import PartialAnswers
 from meadowlark.llm.local import TransformersModel, open_local
 from meadowlark.records import Answer, Question
 from meadowlark.templates import TEMPLATES
 from tiny_model import make_tiny_model
 
+TEXT = ExamOptions(scoring="text")
 QUESTION = Question(
     "q1", "own", "Which organ makes bile?", ("Heart", "Liver", "Lung", "Skin"), "B", "abdomen"
 )
@@ -87,7 +94,7 @@ def test_answers_are_the_likeliest_letters(tmp_path: Path, model: str) -> None:
 
 
 def test_scores_letters_and_chance_are_reported(tmp_path: Path, model: str) -> None:
-    run = exam(model, [str(questions_file(tmp_path))], tmp_path / "out", scoring="text")
+    run = exam(model, [str(questions_file(tmp_path))], tmp_path / "out", how=TEXT)
     scores = {
         (s["task"], s["metric"]): s for s in json.loads((run.folder / "scores.json").read_text())
     }
@@ -107,19 +114,57 @@ def test_scores_letters_and_chance_are_reported(tmp_path: Path, model: str) -> N
     assert set(run.manifest.inputs) == {"model", "ward"}
 
 
-def test_text_scoring_by_total_and_by_character_can_differ() -> None:
-    question = Question("q", "t", "?", ("yes", "a much longer choice"), "B")
-    answer = Answer("q", "m", extracted="A", logprobs=(-6.0, -10.0))
-    scores = {s.metric: s.value for s in exam_scores([question], [answer], "text")}
-    assert scores == {"accuracy": 0.0, "accuracy_per_character": 1.0, "chance": 0.5}
+def test_text_scoring_by_total_character_byte_token_and_without_the_question_can_differ() -> None:
+    question = Question("q", "t", "?", ("yes", "ångström unit", "five"), "B")
+    answer = Answer("q", "m", extracted="A", logprobs=(-6.0, -25.0, -8.2))
+    one = Examined(question, [answer], "text", tokens=(1, 6, 3), unconditional=(-1.0, -24.0, -4.0))
+    scores = {s.metric: s.value for s in exam_scores([one])}
+    # a character: -2.0, -1.92, -2.05; a byte (15 of them): -2.0, -1.67, -2.05; a token: -6, -4.2,
+    # -2.7; without the question: -5, -1, -4.2
+    assert scores == {
+        "accuracy": 0.0,
+        "accuracy_per_character": 1.0,
+        "accuracy_per_byte": 1.0,
+        "accuracy_per_token": 0.0,
+        "accuracy_unconditional": 1.0,
+        "chance": pytest.approx(1 / 3),
+    }
+    assert [one.by(f"accuracy_{m}") for m in ("per_token", "unconditional")] == ["C", "B"]
 
 
 def test_a_model_that_always_says_a_is_visible_and_an_answer_without_number_is_wrong() -> None:
     questions = [Question(f"q{i}", "t", "?", ("x", "y"), "AB"[i % 2]) for i in range(4)]
     answers = [Answer(q.id, "m", extracted="A", logprobs=(-1.0, -2.0)) for q in questions[:3]]
     answers.append(Answer("q3", "m", logprobs=(float("nan"),) * 2, status="failed"))
-    (accuracy, _) = exam_scores(questions, answers, "letter")
+    found = [Examined(q, [a]) for q, a in zip(questions, answers, strict=True)]
+    accuracy = exam_scores(found)[0]
     assert (accuracy.value, accuracy.n, accuracy.n_unreadable) == (0.5, 4, 1)
+
+
+def test_the_human_predictions_of_pubmedqa_score_as_published(real_data: Path) -> None:
+    path = real_data / "judging" / "pubmedqa_human" / "test500.csv"
+    rows = list(csv.DictReader(path.read_text("utf-8").splitlines()))
+    labels = ("yes", "no", "maybe")
+    letter = dict(zip(labels, "ABC", strict=True))
+    found = [
+        Examined(
+            Question(row["pmid"], "pubmedqa", "?", labels, letter[row["gold"]]),
+            [Answer(row["pmid"], "a human", extracted=letter[row["reasoning_required"]])],
+        )
+        for row in rows
+    ]
+    scores = {s.metric: s.value for s in exam_scores(found)}
+    assert round(100 * scores["accuracy"], 2) == 78.00
+    assert round(100 * scores["macro_f1"], 2) == 72.19
+
+
+def test_macro_f1_is_there_only_where_all_questions_have_the_same_choices() -> None:
+    one = Examined(Question("a", "t", "?", ("x", "y"), "A"), [Answer("a", "m", extracted="A")])
+    two = Examined(Question("b", "t", "?", ("x", "z"), "A"), [Answer("b", "m")])
+    assert "macro_f1" not in {s.metric for s in exam_scores([one, two])}
+    silent = Examined(Question("b", "t", "?", ("x", "y"), "B"), [Answer("b", "m")])
+    (score,) = [s for s in exam_scores([one, silent]) if s.metric == "macro_f1"]
+    assert (score.value, score.n_unreadable) == (0.5, 1)
 
 
 class Killed(BaseException):
@@ -133,16 +178,16 @@ def test_a_killed_exam_goes_on_and_gives_the_same_rows(
     monkeypatch.setattr(partial, "WINDOW", 8)
     path = str(questions_file(tmp_path))
     exam(model, [path], tmp_path / "straight")
-    whole = TransformersModel.loglikelihoods
+    whole = TransformersModel.score
     calls: list[int] = []
 
-    def counted(self: TransformersModel, prompts: Any, choices: Any) -> Any:
+    def counted(self: TransformersModel, queries: Any, shared: Any = None) -> Any:
         if len(calls) == batches_before:
             raise Killed
-        calls.append(len(prompts))
-        return whole(self, prompts, choices)
+        calls.append(len(queries))
+        return whole(self, queries, shared)
 
-    monkeypatch.setattr(TransformersModel, "loglikelihoods", counted)
+    monkeypatch.setattr(TransformersModel, "score", counted)
     with pytest.raises(Killed):
         exam(model, [path], tmp_path / "killed")
     with (tmp_path / "killed" / partial.PARTIAL).open("ab") as file:
@@ -168,7 +213,7 @@ def test_raising_the_limit_continues_and_the_same_again_does_nothing(
     assert [a.item for a in answers] == [f"q{i}" for i in range(12)]
     assert exam(model, [path], tmp_path / "out", limit=12).done_before
     with pytest.raises(FolderDiffers, match="scoring"):
-        exam(model, [path], tmp_path / "out", limit=12, scoring="text")
+        exam(model, [path], tmp_path / "out", limit=12, how=TEXT)
 
 
 def test_unusable_questions_are_rejected_with_reasons(tmp_path: Path, model: str) -> None:
@@ -187,8 +232,8 @@ def test_unusable_questions_are_rejected_with_reasons(tmp_path: Path, model: str
 
 
 def test_what_an_exam_cannot_do_is_said(tmp_path: Path, model: str) -> None:
-    with pytest.raises(UserError, match="only hf: models"):
-        exam("openai:gpt-4o@http://localhost:1/v1", ["demo_exam"], tmp_path / "out")
+    with pytest.raises(UserError, match="only hf: models render"):
+        show_exam("openai:gpt-4o@http://localhost:1/v1", ["demo_exam"])
     (tmp_path / "MedInstruct-test.jsonl").write_text('{"id": 1, "instruction": "Why?"}\n')
     with pytest.raises(UserError, match="set of free-form prompts"):
         exam(model, ["medinstruct_test"], tmp_path / "out", data=tmp_path)
@@ -208,3 +253,146 @@ def test_prompts_beyond_the_context_are_counted(tmp_path: Path) -> None:
     assert all(a.extracted for a in cut)
     assert run.manifest.results["tasks"]["ward"]["prompts_cut"] == len(cut)
     assert "lost their beginning" in run.manifest.warnings[0]
+
+
+def definition(folder: Path) -> str:
+    """The questions of the ward as a definition with worked examples."""
+    questions_file(folder)
+    worked = [
+        {
+            "id": f"w{i}",
+            "question": "Which organ?",
+            "choices": ["the heart", "a liver"],
+            "answer": a,
+        }
+        for i, a in enumerate("ABBA")
+    ]
+    (folder / "worked.jsonl").write_text("\n".join(map(json.dumps, worked)) + "\n")
+    (folder / "ward.toml").write_text(
+        'title = "Ward"\nfiles = ["ward.jsonl"]\n[columns]\nid = "id"\ngroup = "topic"\n'
+        '[examples]\nfiles = ["worked.jsonl"]\nids = ["w3", "w1", "w0"]\n'
+    )
+    return str(folder / "ward.toml")
+
+
+@pytest.mark.parametrize("stop", [0, 2, 5])
+def test_a_killed_exam_with_shared_examples_and_orders_gives_the_same_rows(
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    """Texts with their lengths and unconditional likelihoods, in two orders, after three shots."""
+    monkeypatch.setattr(partial, "WINDOW", 8)
+    monkeypatch.setattr("meadowlark.llm.local.MOST_ROWS_ON_CPU", 4)
+    ward = definition(tmp_path)
+    how = ExamOptions(scoring="text", shots=3, orders=2, unconditional=True)
+    exam(model, [ward], tmp_path / "straight", how=how)
+    whole = PartialAnswers.add
+    added: list[int] = []
+
+    def counted(self: PartialAnswers, answers: Any, *given: Any, **named: Any) -> None:
+        if len(added) == stop:
+            raise Killed
+        answers = list(answers)
+        added.append(len(answers))
+        whole(self, answers, *given, **named)
+
+    monkeypatch.setattr(PartialAnswers, "add", counted)
+    with pytest.raises(Killed):
+        exam(model, [ward], tmp_path / "killed", how=how)
+    before = sum(added)
+    stop = 100
+    added.clear()
+    exam(model, [ward], tmp_path / "killed", how=how)
+    assert sum(added) == 60 - before
+    for name in ("answers.parquet", LIKELIHOODS, "scores.json"):
+        one, other = (tmp_path / folder / name for folder in ("straight", "killed"))
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_orders_show_each_choice_elsewhere_and_answers_keep_their_letters(
+    tmp_path: Path, model: str
+) -> None:
+    ward = definition(tmp_path)
+    run = exam(model, [ward], tmp_path / "out", how=ExamOptions(orders=3))
+    answers, _ = read(tmp_path / "out", Answer)
+    questions = {q.id: q for q in read(tmp_path / "out", Question)[0]}
+    assert [a.draw for a in answers] == [0] * 30 + [1] * 30 + [2] * 30
+    loaded = open_local(model.removeprefix("hf:"))
+    for answer in answers[::13]:
+        question = questions[answer.item]
+        turned = [*question.choices[answer.draw :], *question.choices[: answer.draw]]
+        shown = replace(question, choices=tuple(turned))
+        (values,) = loaded.loglikelihoods([exam_turns(shown)], [["A", "B", "C"]])
+        best = turned[values.index(max(values))]
+        assert question.choices["ABC".index(answer.extracted)] == best
+        back = dict(zip(turned, values, strict=True))
+        assert answer.logprobs == pytest.approx([back[c] for c in question.choices], abs=1e-4)
+    scores = {
+        s["metric"]: s
+        for s in json.loads((run.folder / "scores.json").read_text())
+        if s["task"] == "ward"
+    }
+    said: dict[str, list[str]] = {}
+    for answer in answers:
+        said.setdefault(answer.item, []).append(answer.extracted)
+    right = [[x == questions[item].target for x in given] for item, given in said.items()]
+    assert scores["accuracy"]["value"] == sum(r[0] for r in right) / 30
+    assert scores["accuracy_over_orders"]["value"] == pytest.approx(sum(map(sum, right)) / 90)
+    assert scores["accuracy_in_every_order"]["value"] == sum(map(all, right)) / 30
+    same = sum(len(set(given)) == 1 for given in said.values())
+    assert scores["rate_same_in_every_order"]["value"] == same / 30
+    by_place = run.manifest.results["tasks"]["ward"]["places_answered"]
+    assert sum(by_place.values()) == 90
+    # Raising the number of orders continues.
+    exam(model, [ward], tmp_path / "two", how=ExamOptions(orders=2))
+    exam(model, [ward], tmp_path / "two", how=ExamOptions(orders=3))
+    grown = (tmp_path / "two" / "answers.parquet").read_bytes()
+    assert grown == (tmp_path / "out" / "answers.parquet").read_bytes()
+
+
+def test_likelihoods_by_choice_are_kept_and_a_raised_limit_keeps_them(
+    tmp_path: Path, model: str
+) -> None:
+    ward = definition(tmp_path)
+    how = ExamOptions(scoring="text", unconditional=True)
+    for limit in (5, 9):
+        exam(model, [ward], tmp_path / "out", how=how, limit=limit)
+    rows = pq.read_table(tmp_path / "out" / LIKELIHOODS).to_pylist()
+    assert [(r["item"], r["choice"]) for r in rows[:4]] == [
+        ("q0", "A"),
+        ("q0", "B"),
+        ("q0", "C"),
+        ("q1", "A"),
+    ]
+    assert len(rows) == 27
+    tokenizer = open_local(model.removeprefix("hf:")).prompter
+    for row, text in zip(rows, ["the heart", "a liver", "kidney 0"], strict=False):
+        assert (row["characters"], row["bytes"]) == (len(text), len(text))
+        assert row["tokens"] == len(tokenizer.encode([text])[0])
+        assert row["unconditional"] < 0
+    answers, _ = read(tmp_path / "out", Answer)
+    assert [r["logprob"] for r in rows] == [v for a in answers for v in a.logprobs]
+    exam(model, [ward], tmp_path / "letters")
+    assert not (tmp_path / "letters" / LIKELIHOODS).exists()
+
+
+def test_worked_examples_are_named_in_the_manifest_and_read_once(
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    whole = TransformersModel.share
+
+    def counted(self: TransformersModel, queries: Any) -> Any:
+        shared = whole(self, queries)
+        reads.append(0 if shared is None else len(shared))
+        return shared
+
+    monkeypatch.setattr(TransformersModel, "share", counted)
+    ward = definition(tmp_path)
+    run = exam(model, [ward], tmp_path / "out", how=ExamOptions(shots=2))
+    assert run.manifest.results["tasks"]["ward"]["examples"] == {"": ["w3", "w1"]}
+    assert set(run.manifest.inputs) == {"model", "ward", "ward/examples/worked.jsonl"}
+    (shared,) = reads  # once for thirty questions: both worked examples and what follows them
+    (shown,) = show_exam(model, [ward], how=ExamOptions(shots=2))
+    assert shown.prompt.count("### Response:") == 3
+    tokens = open_local(model.removeprefix("hf:")).prompter.encode([shown.prompt])[0]
+    assert shared > 0.7 * len(tokens)

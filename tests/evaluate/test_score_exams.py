@@ -1,10 +1,12 @@
 """Two exams compared question by question: hand-made cases, and what is left out and said."""
 
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from meadowlark.dataset import write_table
+from meadowlark.dataset import Manifest, read, write_table
 from meadowlark.errors import UserError
 from meadowlark.evaluate.score import compute, score
 from meadowlark.records import Answer, Question, Score, to_table
@@ -120,3 +122,39 @@ def test_a_scored_pair_writes_no_verdicts(tmp_path: Path) -> None:
     a, b = exam(tmp_path / "a", "AB", "tuned"), exam(tmp_path / "b", "BB", "untuned")
     run = score([a, b], tmp_path / "out")
     assert sorted(run.manifest.outputs) == ["scores.json"]
+
+
+def test_several_orders_count_by_their_mean_and_mcnemar_by_the_published_one(
+    tmp_path: Path,
+) -> None:
+    tuned, untuned = exam(tmp_path / "a", "AABB", "tuned"), exam(tmp_path / "b", "BABB", "untuned")
+    for folder, turned in ((tuned, "AAAB"), (untuned, "BABA")):
+        first, _ = read(folder, Answer)
+        second = [replace(a, draw=1, extracted=x) for a, x in zip(first, turned, strict=True)]
+        write_table(folder / "answers.parquet", to_table([*second, *first], Answer))
+    scores = compute([tuned, untuned]).scores
+    # tuned right: 1 1 1/2 0; untuned: 0 1 0 1/2
+    assert found(scores, "accuracy_difference").value == pytest.approx((1 + 0.5 - 0.5) / 4)
+    assert found(scores, "only_this_right").value == 1
+    assert found(scores, "only_other_right").value == 0
+    assert found(scores, "mcnemar_p").value == 1.0
+
+
+def test_no_difference_at_all_has_no_smallest_detectable_one(tmp_path: Path) -> None:
+    same = [exam(tmp_path / x, "ABAB", x) for x in ("tuned", "untuned")]
+    scores = compute(same).scores
+    assert found(scores, "accuracy_difference").value == 0
+    assert not [s for s in scores if s.metric == "smallest_detectable_difference"]
+
+
+def test_few_groups_and_other_ways_of_asking_are_warned_of(tmp_path: Path) -> None:
+    sides = []
+    for name, shots in (("tuned", 0), ("untuned", 5)):
+        folder = exam(tmp_path / name, "ABAB", name, groups="xxyy")
+        options = {"by": "likelihood", "scoring": "letter", "shots": shots}
+        manifest = Manifest("exam", options, outputs={})
+        (folder / "manifest.json").write_text(json.dumps(asdict(manifest)))
+        sides.append(folder)
+    few, unlike = sorted(compute(sides).warnings)
+    assert few.startswith("t: its questions fall into 2 groups; with fewer than 30")
+    assert unlike.endswith("which a difference may come from: shots 0 and 5")

@@ -1,5 +1,7 @@
 import asyncio
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -65,17 +67,23 @@ def test_likelihoods_equal_one_by_one_scoring(model: TransformersModel) -> None:
     assert max(len(model.prompter.encode([c])[0]) for cs in CHOICES for c in cs) > 3
 
 
-def test_single_token_choices_take_one_pass_over_the_prompt_alone(
-    model: TransformersModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def recorded(model: TransformersModel, patch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
+    """The shapes of the inputs of every forward pass from now on, and for which rows it is."""
     shapes = []
     forward = model.model.forward
 
-    def recording(**arguments: object) -> object:
-        shapes.append((arguments["input_ids"].shape, arguments["logits_to_keep"]))  # type: ignore[attr-defined]
-        return forward(**arguments)
+    def recording(**given: Any) -> Any:
+        shapes.append((given["input_ids"].shape, given["logits_to_keep"]))
+        return forward(**given)
 
-    monkeypatch.setattr(model.model, "forward", recording)
+    patch.setattr(model.model, "forward", recording)
+    return shapes
+
+
+def test_single_token_choices_take_one_pass_over_the_prompt_alone(
+    model: TransformersModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = recorded(model, monkeypatch)
     model.loglikelihoods(PROMPTS[:1], [["A", "B", "C", "D"]])
     (length,) = model.prompt_lengths(PROMPTS[:1])
     assert shapes == [((1, length), 1)]
@@ -88,6 +96,63 @@ def test_order_and_batch_size_do_not_change_likelihoods(model: TransformersModel
     for a, b, c in zip(together, reversed_order, alone, strict=True):
         assert a == pytest.approx(b, abs=2e-4)
         assert a == pytest.approx(c, abs=2e-4)
+
+
+def test_what_prompts_begin_with_is_read_once_and_changes_nothing(
+    model: TransformersModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With letters (one position a row), and with longer choices (a mask of our own)."""
+    opening = "A patient has a fever and a cough. Explain in simple words. " * 3
+    texts = [opening + rest for rest in ("Why?", "Which organ makes bile?", "What should", "A")]
+    for choices in (["A", "B"], [" the heart", " a fever is heat", "A"]):
+        queries = model.queries(texts, [choices] * 4)
+        apart = model.score(queries)
+        shared = model.share(queries)
+        assert shared is not None
+        assert len(shared) == len(model.prompter.encode([opening.rstrip()])[0])
+        with monkeypatch.context() as patched:
+            shapes = recorded(model, patched)
+            together = model.score(queries, shared)
+        width = max(len(q.prompt) for q in queries) - len(shared) + max(q.region for q in queries)
+        assert [shape for shape, _ in shapes] == [(4, width)]
+        for found, expected in zip(together, apart, strict=True):
+            assert found == pytest.approx(expected, abs=2e-4)
+    other = model.queries(["Name an organ."], [choices])
+    mixed = model.score([*queries, *other], shared)  # one that begins otherwise: none is shared
+    assert mixed[-1] == pytest.approx(model.score(other)[0], abs=2e-4)
+
+
+def test_little_in_common_and_cut_prompts_are_not_shared(model: TransformersModel) -> None:
+    queries = model.queries(["Why?", "Which?"], [["A", "B"]] * 2)
+    assert model.share(queries) is None
+    assert model.share(queries[:1]) is None
+    long = model.queries(["A patient has a fever and a cough. " * 3 + x for x in "ab"], [["A"]] * 2)
+    assert model.share(long) is not None
+    assert model.share([long[0], replace(long[1], cut=True)]) is None
+
+
+def test_keys_that_slide_out_of_a_window_are_not_shared(
+    model: TransformersModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries = model.queries(
+        ["A patient has a fever and a cough. " * 3 + x for x in "ab"], [["A"]] * 2
+    )
+    monkeypatch.setattr(model.model.config, "sliding_window", 8, raising=False)
+    monkeypatch.setattr(
+        model.model.config, "layer_types", ["full_attention", "sliding_attention"], raising=False
+    )
+    assert model.share(queries) is None
+
+
+def test_unconditional_likelihoods_stand_behind_bos_alone(model: TransformersModel) -> None:
+    (query,) = model.unconditional([["liver", "the heart"]])
+    assert query.prompt == [model.prompter.tokenizer.bos_token_id]
+    (found,) = model.score([query])
+    for ids, value in zip(query.choices, found, strict=True):
+        with torch.inference_mode():
+            logits = model.model(input_ids=torch.tensor([[*query.prompt, *ids]])).logits[0]
+        table = torch.log_softmax(logits.double(), dim=-1)
+        assert value == pytest.approx(sum(float(table[i, t]) for i, t in enumerate(ids)), abs=2e-4)
 
 
 def test_an_empty_continuation_is_refused(model: TransformersModel) -> None:
@@ -116,11 +181,11 @@ def test_a_token_across_the_border_leaves_the_served_prompt_as_it_is(
 
 def test_a_long_prompt_loses_its_beginning_and_keeps_bos(folder: Path) -> None:
     model = open_local(str(folder), context_length=40)
-    (query,) = model._queries([PROMPTS[2]], [["A", "B"]])
+    (query,) = model.queries([model.prompter.render(PROMPTS[2])], [["A", "B"]])
     whole = model.prompter.encode([model.prompter.render(PROMPTS[2])])[0]
     assert query.cut
     assert query.prompt == [model.prompter.tokenizer.bos_token_id, *whole[-39:]]
-    assert model.widths([PROMPTS[2]], [["A", "B"]]) == ([40], [True])
+    assert query.width == 40
     assert all(value < 0 for value in model.loglikelihoods([PROMPTS[2]], [["A", "B"]])[0])
 
 
@@ -254,6 +319,18 @@ def test_batches_are_longest_first_within_the_budget(model: TransformersModel) -
     assert all(
         len(b) == 1 or max(lengths[i] for i in b) * len(b) <= model.batch_tokens for b in batches
     )
+
+
+def test_rows_that_would_be_padded_much_wait_for_the_next_batch(model: TransformersModel) -> None:
+    lengths = [300, 290, 100, 99, 95, 60, 20]
+    assert model.batches(lengths) == [list(range(7))]
+    assert model.enough_tokens == 512
+    tight = model.batches(lengths, padded=False)  # the second is not yet large enough
+    assert [[lengths[i] for i in batch] for batch in tight] == [[300, 290], [100, 99, 95, 60, 20]]
+    short = model.batches([40, 20, 10, 9], padded=False)  # small ones are not worth a pass each
+    assert short == [[0, 1, 2, 3]]
+    kept = model.cache_tokens // 2
+    assert model.batches([10, 10, 10], kept, padded=False) == [[0], [1], [2]]
 
 
 # ----- templates and files

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from meadowlark.cli.calls import (
+    Calls,
     Concurrency,
     DryRun,
     ModelsFile,
     RequestsPerMinute,
     TokensPerMinute,
-    policy_of,
-    price_of,
+    calls_of,
     show_estimate,
 )
 from meadowlark.cli.options import Force, Limit, Out, stdout, summarise
 from meadowlark.errors import UserError
 
 if TYPE_CHECKING:
-    from meadowlark.llm import Estimate
+    from meadowlark.llm import Estimate, Price
 
 OVERLAP = "overlap"
 
@@ -142,6 +143,7 @@ def judge(
     from meadowlark.evaluate import grade, overlap
     from meadowlark.evaluate import judge as pairs
     from meadowlark.evaluate.protocols import protocol_of
+    from meadowlark.llm.prices import parse_price
 
     others = references or []
     if OVERLAP in judge:
@@ -154,8 +156,8 @@ def judge(
         )
         summarise(run, out, done_before=run.done_before)
         return
-    policy = policy_of(concurrency, requests_per_minute, tokens_per_minute, budget)
-    prices = [known for known in map(price_of, price or []) if known is not None]
+    calls = calls_of(concurrency, requests_per_minute, tokens_per_minute, budget, None, models)
+    policy, prices = calls["policy"], [parse_price(given) for given in price or []]
     if protocol_of(protocol).kind == "pair":
         if rubric is not None or schema:
             raise UserError("--rubric and --schema are for --protocol rubric")
@@ -172,7 +174,7 @@ def judge(
                 models=models,
                 limit=limit,
             )
-            _show(found, policy.budget_usd)
+            _show(found, calls, prices)
             return
         run = pairs.judge_pairs(
             answers,
@@ -205,7 +207,7 @@ def judge(
                 models=models,
                 limit=limit,
             )
-            _show(found, policy.budget_usd)
+            _show(found, calls, prices)
             return
         run = grade.grade_answers(
             answers,
@@ -224,12 +226,16 @@ def judge(
     summarise(run, out, done_before=run.done_before)
 
 
-def _show(found: list[Estimate], budget_usd: float | None) -> None:
-    """The estimate of each judge, and of all together."""
+def _show(found: list[Estimate], calls: Calls, prices: list[Price]) -> None:
+    """The estimate of each judge, and of all together: the budget is theirs together too."""
     from meadowlark.progress import usd
 
+    budget_usd = calls["policy"].budget_usd
+    alone = replace(calls["policy"], budget_usd=budget_usd if len(found) == 1 else None)
     for one in found:
-        show_estimate(one, budget_usd if len(found) == 1 else None)
+        typed = one.price if one.price in prices else None
+        asked = Calls(policy=alone, price=typed, models=calls["models"])
+        show_estimate(one, asked, "more where a reply cannot be read")
     if len(found) > 1:
         most = sum(one.most_usd for one in found)
         spent = found[0].spent_usd

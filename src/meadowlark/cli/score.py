@@ -1,4 +1,4 @@
-"""``meadowlark score``: what verdicts, or two exams, come to."""
+"""``meadowlark score``: what verdicts, two exams, or summaries, come to."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from meadowlark.records import Score
 
 Metrics = dict[str, "Score"]
+ROUGE = {"rouge_1_f1": "ROUGE-1", "rouge_2_f1": "ROUGE-2", "rouge_l_f1": "ROUGE-L"}
 
 
 def score(
     verdicts: Annotated[
         list[Path],
         typer.Argument(
-            help="Folders or files of verdicts; folders of grades; or exactly two exam folders."
+            help="Folders or files of verdicts; folders of grades; two exam folders; or one "
+            "folder of summaries."
         ),
     ],
     out: Annotated[
@@ -51,7 +53,7 @@ def score(
     limit: Limit = None,
     force: Force = False,
 ) -> None:
-    """Win rates from verdicts, points from grades, or one exam against another.
+    """Win rates from verdicts, points from grades, two exams compared, or summaries' ROUGE.
 
     Verdicts: a win counts 1, a tie 1/2, a loss 0; an item scores the mean
     over both orders, a model the mean over items, and with several references
@@ -81,6 +83,9 @@ def score(
     on the same questions, with an interval, the exact McNemar test, and the
     smallest difference that such a comparison finds four times in five.
 
+    One folder of answers to a summarisation task (meqsum, mediqa): the mean
+    ROUGE-1, -2 and -L, F1 with stemming as ROUGE-1.5.5 gives it.
+
     \b
     Examples:
       meadowlark score runs/verdicts
@@ -88,6 +93,7 @@ def score(
       meadowlark score runs/verdicts --groups MedInstruct-test.jsonl --out runs/scores
       meadowlark score runs/grades --out runs/points
       meadowlark score runs/exam-after runs/exam-before --out runs/exam-difference
+      meadowlark score runs/meqsum-answers --out runs/meqsum-rouge
     """
     from meadowlark.evaluate.score import compute
     from meadowlark.evaluate.score import score as stage
@@ -128,6 +134,9 @@ def _show(scores: list[Score]) -> None:
         if "win_rate_unreadable_lost" in row:
             heading = f"Win rate of {model} in per cent, both orders averaged: {subject}"
             tables.setdefault(heading, []).append((rest, row))
+        elif ROUGE.keys() & row.keys():
+            heading = "ROUGE of summaries, F1 in per cent"
+            tables.setdefault(heading, []).append((f"{model} on {task}", row))
         elif {"accuracy", "accuracy_difference"} & row.keys():
             heading = f"Accuracy in per cent on the same questions: {subject}"
             name = model if rest == "shared questions" else f"{model} {rest}"
@@ -171,6 +180,8 @@ SHARES = ("win_rate_difference", "rubric_difference", "agreement_raw", "rubric_s
 def _cells(row: Metrics) -> dict[str, str]:
     if "win_rate_unreadable_lost" in row:
         return _judged_cells(row)
+    if ROUGE.keys() & row.keys():
+        return _rouge_cells(row)
     ((metric, one),) = row.items() if len(row) == 1 else ((("", None)),)
     if one is None or metric not in SHOWN:
         return _exam_cells(row)
@@ -182,6 +193,15 @@ def _cells(row: Metrics) -> dict[str, str]:
         interval = f"{one.low:.3f} to {one.high:.3f}" if known else ""
     unread = str(one.n_unreadable) if one.n_unreadable else ""
     return {"value": value, "95 % interval": interval, "n": str(one.n), "unreadable": unread}
+
+
+def _rouge_cells(row: Metrics) -> dict[str, str]:
+    first = next(iter(row.values()))
+    cells = {}
+    for metric, name in ROUGE.items():
+        cells[name] = _percent(row.get(metric))
+        cells[f"{name} 95 % interval"] = _interval(row.get(metric))
+    return {**cells, "items": str(first.n), "not received": str(first.n_unreadable or "")}
 
 
 def _judged_cells(row: Metrics) -> dict[str, str]:

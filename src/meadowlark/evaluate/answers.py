@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from meadowlark.dataset import FILE_OF, JOURNAL, MANIFEST, Run, open_run, read
 from meadowlark.errors import UserError, unknown
-from meadowlark.evaluate.exam import exam_turns
+from meadowlark.evaluate.exam_prompts import exam_turns
 from meadowlark.evaluate.examined import Subject, examined
 from meadowlark.evaluate.partial import PartialAnswers, batches
 from meadowlark.llm import Asking, ChatReply, ChatRequest, Journal, Policy, Sampling

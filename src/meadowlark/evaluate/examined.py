@@ -34,15 +34,15 @@ class Subject:
         """The spec without its provider."""
         return self.spec.partition(":")[2]
 
-    def open_local(self) -> TransformersModel:
-        """Load the checkpoint."""
+    def open_local(self, *, plain: bool = False) -> TransformersModel:
+        """Load the checkpoint; ``plain`` as in :func:`open_prompter`."""
         from meadowlark.llm.local import open_local
 
-        return open_local(self.reference, self.template)
+        return open_local(self.reference, self.template, plain=plain)
 
-    def open_prompter(self) -> Prompter:
+    def open_prompter(self, *, plain: bool = False) -> Prompter:
         """Load its tokenizer and template only."""
-        return open_prompter(self.reference, self.template)
+        return open_prompter(self.reference, self.template, plain=plain)
 
     def open_chat(self) -> ChatModel:
         """The model as one that is asked request by request."""

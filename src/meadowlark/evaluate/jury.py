@@ -26,7 +26,8 @@ from meadowlark.llm import (
     identify,
     open_teacher,
 )
-from meadowlark.llm.dispatch import FAILED, Outcome
+from meadowlark.llm.asking import FAILED
+from meadowlark.llm.dispatch import Outcome
 from meadowlark.llm.errors import BudgetReached, NotRecorded
 from meadowlark.llm.recorded import changed_prompt
 from meadowlark.progress import Progress

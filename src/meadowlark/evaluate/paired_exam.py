@@ -2,7 +2,7 @@
 
 Two folders that ``meadowlark exam`` wrote come in; accuracies, their paired difference with an
 interval clustered by question group, the exact McNemar test and the smallest difference that such
-a comparison detects come out.
+a comparison detects come out, and warnings of what would make it unfair or unsure.
 """
 
 from __future__ import annotations
@@ -11,20 +11,29 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from meadowlark.dataset import MANIFEST, read_manifest
 from meadowlark.errors import UserError
 from meadowlark.evaluate.answered import Answered
 from meadowlark.records import Question, Score
 from meadowlark.statistics.intervals import clustered_interval
 from meadowlark.statistics.paired import mcnemar_exact, paired_difference, smallest_detectable
 
+FEWEST_CLUSTERS = 30
+"""Below so many clusters a clustered interval is somewhat too narrow."""
+ASKED = ("by", "scoring", "plain", "shots", "orders", "max_tokens")
+"""The options of an exam that decide how a question is put and an answer is found."""
+
 
 @dataclass(frozen=True)
 class _Pair:
-    """One question answered by both: the share of right draws of each, and whether it was read."""
+    """One question answered by both: the share of right draws of each (several are the orders of
+    the choices), whether the first was right, and whether any could not be read."""
 
     question: Question
     a: float
     b: float
+    first_a: bool
+    first_b: bool
     unreadable: bool
 
 
@@ -40,6 +49,7 @@ def score_exams(
     """
     pairs, warnings = _joined(a, b)
     pairs = pairs[:limit]
+    warnings += _asked_otherwise(a, b)
     tasks: dict[str, list[_Pair]] = {}
     for pair in pairs:
         tasks.setdefault(pair.question.task or "exam", []).append(pair)
@@ -48,7 +58,28 @@ def score_exams(
     scores = []
     for task, found in tasks.items():
         scores += _task_scores(task, found, a.model, b.model)
+        clusters = len(set(clusters_of([pair.question for pair in found])))
+        if clusters < min(FEWEST_CLUSTERS, len(found)):
+            warnings.append(
+                f"{task}: its questions fall into {clusters} groups; with fewer than "
+                f"{FEWEST_CLUSTERS} the intervals are somewhat narrow"
+            )
     return scores, warnings
+
+
+def _asked_otherwise(a: Answered, b: Answered) -> list[str]:
+    """What differs in how the two were asked, by their manifests; nothing where there is none."""
+    if not all((side.folder / MANIFEST).exists() for side in (a, b)):
+        return []
+    one, other = (read_manifest(side.folder).options for side in (a, b))
+    differs = [
+        f"{name} {one.get(name)} and {other.get(name)}"
+        for name in ASKED
+        if one.get(name) != other.get(name)
+    ]
+    if not differs:
+        return []
+    return [f"the two were not asked alike, which a difference may come from: {'; '.join(differs)}"]
 
 
 def _joined(a: Answered, b: Answered) -> tuple[list[_Pair], list[str]]:
@@ -76,7 +107,8 @@ def _joined(a: Answered, b: Answered) -> tuple[list[_Pair], list[str]]:
             failed += 1
             continue
         unread = not all(answer.extracted for answer in draws)
-        pairs.append(_Pair(question, _right(a, item), _right(b, item), unread))
+        first_a, first_b = (_first_right(side, item) for side in (a, b))
+        pairs.append(_Pair(question, _right(a, item), _right(b, item), first_a, first_b, unread))
     alone += len(b.questions.keys() - a.questions.keys())
     if not pairs:
         reason = "free-form answers need `meadowlark judge` first" if free else "none is shared"
@@ -89,6 +121,10 @@ def _right(side: Answered, item: str) -> float:
     target = side.questions[item].target
     draws = side.answers[item]
     return sum(answer.extracted == target for answer in draws) / len(draws)
+
+
+def _first_right(side: Answered, item: str) -> bool:
+    return side.answers[item][0].extracted == side.questions[item].target
 
 
 def clusters_of(questions: Sequence[Question]) -> list[str]:
@@ -114,13 +150,12 @@ def _task_scores(task: str, pairs: Sequence[_Pair], a: str, b: str) -> list[Scor
     low, high = (found.low, found.high) if known else (None, None)
     scores.append(Score(against, a, "accuracy_difference", found.value, low, high, n, unreadable))
     alone: dict[str, float] = {}
-    if known:
+    if known and found.standard_error:  # an error of 0 says that nothing differed, not how well
         alone["smallest_detectable_difference"] = smallest_detectable(found.standard_error)
-    if {*right_a, *right_b} <= {0.0, 1.0}:
-        only_a = sum(pair.a > pair.b for pair in pairs)
-        only_b = sum(pair.b > pair.a for pair in pairs)
-        alone |= {"only_this_right": only_a, "only_other_right": only_b}
-        alone["mcnemar_p"] = mcnemar_exact(only_a, only_b)
+    only_a = sum(pair.first_a and not pair.first_b for pair in pairs)
+    only_b = sum(pair.first_b and not pair.first_a for pair in pairs)
+    alone |= {"only_this_right": only_a, "only_other_right": only_b}
+    alone["mcnemar_p"] = mcnemar_exact(only_a, only_b)
     return scores + [Score(against, a, m, v, None, None, n, unreadable) for m, v in alone.items()]
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from meadowlark.dataset import FILE_OF, read
 from meadowlark.records import Answer, from_dict, to_json
@@ -23,17 +24,19 @@ WINDOW = 256
 class PartialAnswers:
     """The answers of a run so far: those of an earlier try, and those added since.
 
-    Used as a context. ``tokens_in`` and ``tokens_out`` add up what the committed lines say.
+    An answer is known by its item and draw. Used as a context. ``tokens_in`` and ``tokens_out``
+    add up what the committed lines say; ``extras`` holds what a stage keeps beside an answer.
     """
 
     def __init__(self, folder: Path, *, resumed: bool) -> None:
         self.path = folder / PARTIAL
         self.tokens_in = self.tokens_out = 0
-        self._answers: dict[str, Answer] = {}
+        self._answers: dict[tuple[str, int], Answer] = {}
+        self.extras: dict[tuple[str, int], dict[str, Any]] = {}
         finished = folder / FILE_OF[Answer]
         if resumed and finished.exists():
             for answer in read(finished, Answer)[0]:
-                self._answers[answer.item] = answer
+                self._answers[answer.item, answer.draw] = answer
         whole = b""
         if resumed and self.path.exists():
             for line in self.path.read_bytes().splitlines(keepends=True):
@@ -54,34 +57,56 @@ class PartialAnswers:
         values = json.loads(line)
         self.tokens_in += values.pop("tokens_in", 0)
         self.tokens_out += values.pop("tokens_out", 0)
+        extra = values.pop("extra", None)
         answer = from_dict(values, Answer)
-        self._answers[answer.item] = answer
+        self._answers[answer.item, answer.draw] = answer
+        if extra is not None:
+            self.extras[answer.item, answer.draw] = extra
 
-    def add(self, answers: Iterable[Answer], tokens: Iterable[tuple[int, int]] = ()) -> None:
+    def add(
+        self,
+        answers: Iterable[Answer],
+        tokens: Iterable[tuple[int, int]] = (),
+        extras: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
         """Commit a batch; ``tokens`` are those in and out of each answer, where counted."""
-        counts = iter(tokens)
+        counts, beside = iter(tokens), iter(extras)
         lines = []
         for answer in answers:
             tokens_in, tokens_out = next(counts, (0, 0))
             row = {**to_json(answer), "tokens_in": tokens_in, "tokens_out": tokens_out}
+            extra = next(beside, None)
+            if extra is not None:
+                row["extra"] = dict(extra)
             lines.append(json.dumps(row, ensure_ascii=False).encode() + b"\n")
             self._read(lines[-1])
         self._file.write(b"".join(lines))
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def has(self, items: Iterable[str]) -> bool:
+    def has(self, items: Iterable[str], draw: int = 0) -> bool:
         """Whether every one of the items is answered."""
-        return all(item in self._answers for item in items)
+        return all((item, draw) in self._answers for item in items)
 
-    def of(self, items: Iterable[str]) -> list[Answer]:
+    def of(self, items: Iterable[str], draw: int = 0) -> list[Answer]:
         """The answers to the items, in their order."""
-        return [self._answers[item] for item in items]
+        return [self._answers[item, draw] for item in items]
 
     def remove(self) -> None:
         """Delete the file: the rows are in ``answers.parquet``."""
         self._file.close()
         self.path.unlink(missing_ok=True)
+
+
+def windows(count: int, block_of: Callable[[int], object] = lambda _: None) -> Iterator[range]:
+    """The indices below ``count`` in windows, none of which holds two blocks."""
+    start = 0
+    while start < count:
+        stop = start + 1
+        while stop < min(start + WINDOW, count) and block_of(stop) == block_of(start):
+            stop += 1
+        yield range(start, stop)
+        start = stop
 
 
 def batches(
@@ -93,7 +118,6 @@ def batches(
 
     ``lengths`` gives the tokens of a window's rows, ``cut`` the batches of such lengths.
     """
-    for start in range(0, count, WINDOW):
-        window = range(start, min(start + WINDOW, count))
+    for window in windows(count):
         for batch in cut(lengths(window)):
             yield [window[index] for index in batch]

@@ -1,8 +1,8 @@
-"""Win rates from verdicts, points from grades, or two exams compared: what the judging came to.
+"""What the judging came to: win rates, points of grades, exams compared, the ROUGE of summaries.
 
-Files or folders of verdicts or grades (or two exam folders) come in; :class:`Score` rows come out,
-each with n, what could not be read and an interval by resampling prompts. AlpaCare's scoring: win
-1, tie 1/2, loss 0; an item scores the mean over both orders; the headline averages the references.
+Files or folders of verdicts or grades (or folders of answers) come in; :class:`Score` rows come
+out, each with n, what could not be read and an interval by resampling prompts. AlpaCare's scoring:
+win 1, tie 1/2, loss 0; an item scores the mean over both orders; the headline averages references.
 
 Where AlpaCare drops an item with one unreadable order, here the item keeps the mean over the orders
 that could be read, every unreadable verdict is counted, and two bounds say what the rate would be
@@ -22,7 +22,7 @@ from meadowlark.dataset import FILE_OF, Run, fingerprint, open_run, read
 from meadowlark.errors import UserError, unknown
 from meadowlark.evaluate import measures, overlap
 from meadowlark.evaluate.alpaca_eval import to_annotations
-from meadowlark.evaluate.answered import read_answered, with_distinct_names
+from meadowlark.evaluate.answered import Answered, read_answered, with_distinct_names
 from meadowlark.evaluate.comparison import (
     RATES,
     SEED,
@@ -34,10 +34,12 @@ from meadowlark.evaluate.comparison import (
 )
 from meadowlark.evaluate.graded import holds_grades, score_grades
 from meadowlark.evaluate.paired_exam import score_exams
+from meadowlark.evaluate.summary_scores import summary_scores
 from meadowlark.evaluate.texts import Texts, read_texts
 from meadowlark.evaluate.verdicts import read_verdicts
 from meadowlark.records import Answer, Question, Rejected, Score, Verdict
 from meadowlark.statistics import intervals
+from meadowlark.tasks.summaries import SUMMARIES
 
 JURIES = (measures.JURY, measures.PEOPLE)
 ANNOTATIONS = "annotations.json"
@@ -197,10 +199,13 @@ def compute(
     ``groups`` is a file that labels items with difficulty, topic, view or type.
     """
     exams = [_is_exam(path) for path in inputs]
+    if exams == [True]:
+        return _one_folder(read_answered(inputs[0]), seed, limit)
     if any(exams):
         if not all(exams) or len(inputs) != 2:
             raise UserError(
-                "give files and folders of verdicts, or exactly two exam folders to compare; got "
+                "give files and folders of verdicts, exactly two exam folders to compare, or one "
+                "folder of summaries; got "
                 + ", ".join(
                     f"{path} ({'answers' if exam else 'verdicts'})"
                     for path, exam in zip(inputs, exams, strict=True)
@@ -243,6 +248,18 @@ def _annotations(rows: Sequence[Verdict], inputs: Sequence[Path]) -> list[dict[s
         return []
 
 
+def _one_folder(given: Answered, seed: int, limit: int | None) -> Scored:
+    """The ROUGE of summaries; word overlap says little of any other answer, and is refused."""
+    others = sorted({q.task for q in given.questions.values()} - SUMMARIES)
+    if others:
+        raise UserError(
+            f"{given.folder} answers {', '.join(others)}; give verdicts on its answers, exactly "
+            f"two exam folders to compare, or summaries ({', '.join(sorted(SUMMARIES))})"
+        )
+    scores, warnings = summary_scores(given, seed, limit)
+    return Scored(scores, [], [], warnings)
+
+
 def score(
     inputs: Sequence[Path],
     out: Path,
@@ -254,7 +271,7 @@ def score(
     limit: int | None = None,
     force: bool = False,
 ) -> Run:
-    """Score files of verdicts, or two exam folders, into ``out``.
+    """Score files of verdicts, two exam folders, or one folder of summaries, into ``out``.
 
     Writes ``scores.json``, and for verdicts ``verdicts.parquet`` (oriented and in our columns),
     ``rejected.parquet`` and, where prompts and answers are known, AlpacaEval's

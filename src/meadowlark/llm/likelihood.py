@@ -2,15 +2,21 @@
 
 A row is padding, the prompt, then each continuation without its last token. Position ids go on
 from the prompt for every continuation, and the attention mask hides the continuations from each
-other, so one forward pass reads the prompt once (PEERS.md, section 3, "Speed").
+other, so one forward pass reads the prompt once (PEERS.md, section 3, "Speed"). What many prompts
+begin with, such as worked examples, is read once for all of them (:class:`Shared`): its keys and
+values stand before the padding of every row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
+
+FEWEST_SHARED = 16
+"""Tokens that prompts must have in common before a pass of their own is worth it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +37,54 @@ class Query:
         return len(self.prompt) + self.region
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Tokens that prompts begin with, and their keys and values by layer, (1, heads, n, size)."""
+
+    ids: list[int]
+    layers: list[tuple[torch.Tensor, torch.Tensor]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def begins(self, query: Query) -> bool:
+        """Whether the query's prompt starts with these tokens and goes on."""
+        return len(query.prompt) > len(self.ids) and query.prompt[: len(self.ids)] == self.ids
+
+    def expanded(self, rows: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """The same for a batch, without a copy."""
+        return [(k.expand(rows, -1, -1, -1), v.expand(rows, -1, -1, -1)) for k, v in self.layers]
+
+
+def common_beginning(queries: Sequence[Query]) -> list[int]:
+    """The tokens that all prompts begin with, each of them going on; [] where they are few.
+
+    Prompts that lost their own beginning are left out of account.
+    """
+    prompts = [query.prompt for query in queries if not query.cut]
+    if len(prompts) < 2:
+        return []
+    first, last = min(prompts), max(prompts)  # in their order the two that differ earliest
+    same = sum(
+        1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    )
+    same = min(same, min(map(len, prompts)) - 1)
+    return first[:same] if same >= FEWEST_SHARED else []
+
+
 def append_choices(
     queries: Sequence[Query],
     ids: torch.Tensor,
     mask: torch.Tensor,
     positions: torch.Tensor,
     region: int,
+    shared: int = 0,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Ids and positions with the continuations behind the prompts, and a 4-D boolean mask."""
+    """Ids and positions with the continuations behind the prompts, and a 4-D boolean mask.
+
+    ``ids``, ``mask`` and ``positions`` are those of the prompts behind their ``shared`` first
+    tokens, which every position sees.
+    """
     width = ids.shape[1]
     tail = torch.zeros((len(queries), region), dtype=torch.long)
     tail_positions = torch.zeros_like(tail)
@@ -60,6 +106,9 @@ def append_choices(
     causal = torch.ones((size, size), dtype=torch.bool, device=ids.device).tril()
     itself = torch.eye(size, dtype=torch.bool, device=ids.device)  # padding must see something
     allowed = (seen & causal) | itself
+    if shared:
+        before = torch.ones((1, 1, shared), dtype=torch.bool, device=ids.device)
+        allowed = torch.cat([before.expand(len(queries), size, shared), allowed], dim=-1)
     return (
         torch.cat([ids, tail.to(ids.device)], dim=1),
         torch.cat([positions, tail_positions.to(ids.device)], dim=1),

@@ -29,27 +29,36 @@ from meadowlark.records import Turn
 if TYPE_CHECKING:
     import torch
 
-    from meadowlark.llm.likelihood import Query
+    from meadowlark.llm.likelihood import Query, Shared
 
 CACHE_BYTES_ON_CPU = 4 << 30
-MOST_TOKENS_IN_A_BATCH = 65_536
+MOST_TOKENS_ON_CPU, MOST_TOKENS_IN_A_BATCH = 8_192, 65_536
+ENOUGH_TOKENS_ON_CPU, ENOUGH_TOKENS_ON_GPU = 512, 4_096
+"""Positions in a pass from which a device gains little by more of them."""
+
+LEAST_FILLED = 0.9
 MOST_ROWS_ON_CPU, MOST_ROWS_ON_GPU = 32, 256
 
 
 def open_local(
-    reference: str, template: str | None = None, *, context_length: int | None = None
+    reference: str,
+    template: str | None = None,
+    *,
+    plain: bool = False,
+    context_length: int | None = None,
 ) -> TransformersModel:
     """Load a checkpoint: bfloat16 on a GPU that has it, else float16 there; float32 on a CPU.
 
     One whose configuration says that it is quantised (int8, NF4) stays so, through bitsandbytes.
-    ``context_length`` lowers the checkpoint's own bound on prompt and answer together.
+    ``context_length`` lowers the checkpoint's own bound on prompt and answer together; ``plain``
+    needs no template (:func:`llm.prompter.open_prompter`).
     """
     import torch
     import transformers
 
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
-    prompter = open_prompter(reference, template)
+    prompter = open_prompter(reference, template, plain=plain)
     parts = parts_of(reference)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.float32
@@ -134,8 +143,12 @@ class TransformersModel:
         self.dtype = _precision(model)
         own = int(getattr(model.config, "max_position_embeddings", 0)) or 1 << 30
         self.context_length = min(own, context_length or own)
-        self.batch_tokens = _batch_tokens(model)
-        self.max_rows = MOST_ROWS_ON_CPU if self.device.type == "cpu" else MOST_ROWS_ON_GPU
+        self.cache_tokens = _cache_tokens(model)
+        on_cpu = self.device.type == "cpu"
+        bound = MOST_TOKENS_ON_CPU if on_cpu else MOST_TOKENS_IN_A_BATCH
+        self.batch_tokens = max(min(self.cache_tokens, bound), 512)
+        self.max_rows = MOST_ROWS_ON_CPU if on_cpu else MOST_ROWS_ON_GPU
+        self.enough_tokens = ENOUGH_TOKENS_ON_CPU if on_cpu else ENOUGH_TOKENS_ON_GPU
         self._eos = _eos_ids(model, prompter.tokenizer)
         self._one_at_a_time = Lock()
 
@@ -159,16 +172,27 @@ class TransformersModel:
         """How many tokens each prompt has, BOS included."""
         return [len(ids) for ids in self._encode(prompts)]
 
-    def batches(self, lengths: Sequence[int]) -> list[list[int]]:
+    def batches(
+        self, lengths: Sequence[int], shared: int = 0, *, padded: bool = True
+    ) -> list[list[int]]:
         """Indices of rows in batches, longest first, within ``batch_tokens`` and ``max_rows``.
 
         ``lengths`` are in tokens, the room for answers included. Rows of one length keep order.
+        ``shared`` tokens before every row are computed once, but cached for each. Where a row costs
+        its width once and not step by step, ``padded`` False leaves rows that would be padded much
+        to the next batch, once a batch is large enough for the device to work at its best.
         """
+        most = self.cache_tokens
         order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
         made: list[list[int]] = []
         for index in order:
             rows = len(made[-1]) + 1 if made else 0
-            if made and rows <= self.max_rows and rows * lengths[made[-1][0]] <= self.batch_tokens:
+            longest = lengths[made[-1][0]] if made else 0
+            fits = rows * longest <= self.batch_tokens and rows * (longest + shared) <= most
+            enough = not padded and (rows - 1) * longest >= self.enough_tokens
+            if enough and lengths[index] < LEAST_FILLED * longest:
+                fits = False
+            if made and rows <= self.max_rows and fits:
                 made[-1].append(index)
             else:
                 made.append([index])
@@ -317,30 +341,30 @@ class TransformersModel:
         its own. All continuations of a prompt are scored in one forward pass that reads the prompt
         once. A prompt too long for the context loses its beginning (BOS stays), as in lm-eval.
         """
-        queries = self._queries(prompts, continuations)
+        queries = self.queries([self.prompter.render(turns) for turns in prompts], continuations)
         results: list[list[float]] = [[] for _ in queries]
-        for batch in self.batches([q.width for q in queries]):
-            scored = self._score([queries[i] for i in batch])
+        for batch in self.batches([q.width for q in queries], padded=False):
+            scored = self.score([queries[i] for i in batch])
             for index, values in zip(batch, scored, strict=True):
                 results[index] = values
         return results
 
-    def widths(
-        self, prompts: Sequence[Sequence[Turn]], continuations: Sequence[Sequence[str]]
-    ) -> tuple[list[int], list[bool]]:
-        """Tokens that each prompt takes with its continuations, and whether it had to be cut."""
-        queries = self._queries(prompts, continuations)
-        return [q.width for q in queries], [q.cut for q in queries]
-
-    def _queries(
-        self, prompts: Sequence[Sequence[Turn]], continuations: Sequence[Sequence[str]]
+    def queries(
+        self,
+        texts: Sequence[str],
+        continuations: Sequence[Sequence[str]],
+        *,
+        special_tokens: bool = False,
     ) -> list[Query]:
+        """Rendered prompts and their continuations as tokens, each prompt cut to the context.
+
+        ``special_tokens`` lets the tokenizer add its own, as for text that no template wrote.
+        """
         from meadowlark.llm.likelihood import Query
 
-        texts = [self.prompter.render(turns) for turns in prompts]
-        contexts = self.prompter.encode(texts)
+        contexts = self.prompter.encode(texts, special_tokens=special_tokens)
         joint = [text + c for text, cs in zip(texts, continuations, strict=True) for c in cs]
-        encoded = iter(self.prompter.encode(joint))
+        encoded = iter(self.prompter.encode(joint, special_tokens=special_tokens))
         queries = []
         for text, context, choices in zip(texts, contexts, continuations, strict=True):
             ids = [self.prompter.continuation(text, context, next(encoded), c) for c in choices]
@@ -356,28 +380,73 @@ class TransformersModel:
             queries.append(Query(prompt, ids, cut=len(context) > room))
         return queries
 
-    def _score(self, queries: Sequence[Query]) -> list[list[float]]:
-        """Likelihoods of one batch. Layout of a row: padding, prompt, then each continuation
-        without its last token; position ids go on from the prompt for every continuation, and the
-        attention mask hides the continuations from each other."""
+    def unconditional(self, continuations: Sequence[Sequence[str]]) -> list[Query]:
+        """The continuations behind nothing but BOS (EOS where there is none), as in lm-eval."""
+        from meadowlark.llm.likelihood import Query
+
+        tokenizer = self.prompter.tokenizer
+        start = tokenizer.bos_token_id
+        start = tokenizer.eos_token_id if start is None else start
+        flat = iter(self.prompter.encode([text for texts in continuations for text in texts]))
+        return [Query([start], [next(flat) for _ in texts], cut=False) for texts in continuations]
+
+    def share(self, queries: Sequence[Query]) -> Shared | None:
+        """What the prompts begin with, read once; None where that is little or cannot be kept.
+
+        Only full attention can: keys and values that slide out of a window are not those of a
+        longer prompt.
+        """
         import torch
+        import transformers
+
+        from meadowlark.llm.likelihood import Shared, common_beginning
+
+        ids = common_beginning(queries)
+        cache = transformers.DynamicCache(config=self.model.config)
+        layers: list[Any] = cache.layers
+        if not ids or any(type(x) is not transformers.cache_utils.DynamicLayer for x in layers):
+            return None
+        with torch.inference_mode():
+            self.model(
+                input_ids=torch.tensor([ids], device=self.device),
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        return Shared(ids, [(layer.keys, layer.values) for layer in layers])
+
+    def score(self, queries: Sequence[Query], shared: Shared | None = None) -> list[list[float]]:
+        """Likelihoods of one batch. Layout of a row: what is shared, padding, the rest of the
+        prompt, then each continuation without its last token; position ids go on from the prompt
+        for every continuation, and the attention mask hides the continuations from each other."""
+        import torch
+        import transformers
 
         from meadowlark.llm.likelihood import append_choices, left_padded, likelihoods
 
+        if shared is not None and not all(shared.begins(query) for query in queries):
+            shared = None
+        before = 0 if shared is None else len(shared)
         region = max(q.region for q in queries)
-        ids, mask = left_padded([q.prompt for q in queries], self.device)
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        ids, mask = left_padded([q.prompt[before:] for q in queries], self.device)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0) + before
+        given: dict[str, Any] = {"use_cache": False}
         with torch.inference_mode():
             if region:
-                ids, positions, mask = append_choices(queries, ids, mask, positions, region)
+                ids, positions, mask = append_choices(queries, ids, mask, positions, region, before)
                 mask = torch.where(mask, 0.0, torch.finfo(self.model.dtype).min)
                 mask = mask.to(self.model.dtype)
+            elif before:
+                mask = torch.cat([torch.ones_like(mask[:, :1]).expand(-1, before), mask], dim=-1)
+            if shared is not None:
+                cache = transformers.DynamicCache(shared.expanded(len(queries)))
+                given = {"use_cache": True, "past_key_values": cache}
             logits = self.model(
                 input_ids=ids,
                 attention_mask=mask,
                 position_ids=positions,
-                use_cache=False,
                 logits_to_keep=region + 1,
+                **given,
             ).logits
             return [likelihoods(query, logits[row].float()) for row, query in enumerate(queries)]
 
@@ -407,8 +476,8 @@ def _pick(logits: torch.Tensor, sampling: Sampling, rows: Sequence[_Reply]) -> l
     return [int(token) for token in order.gather(-1, places).squeeze(-1)]
 
 
-def _batch_tokens(model: Any) -> int:
-    """Tokens a batch may hold: what half the memory beside the weights can cache, bounded."""
+def _cache_tokens(model: Any) -> int:
+    """Tokens that half the memory beside the weights can cache."""
     import torch
 
     config = model.config
@@ -420,8 +489,7 @@ def _batch_tokens(model: Any) -> int:
         weights = sum(p.numel() * p.element_size() for p in model.parameters())
         total = torch.cuda.get_device_properties(model.device).total_memory
         memory = max((total - weights) // 2, 1 << 30)
-    bound = MOST_TOKENS_IN_A_BATCH if model.device.type == "cuda" else 8_192
-    return int(max(min(memory // of_a_token, bound), 512))
+    return int(max(memory // of_a_token, 512))
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> set[int]:

@@ -31,8 +31,14 @@ class Prompter:
     reference: str
 
     def render(self, turns: Sequence[Turn]) -> str:
-        """The prompt as any server would render it, BOS included, ready for the answer."""
+        """The prompt as any server would render it, BOS included, ready for the answer.
+
+        A last turn of the assistant's is an answer begun: it stands behind the prompt as it is.
+        """
         from jinja2 import TemplateError
+
+        if turns and turns[-1][0] == "assistant":
+            return self.render(turns[:-1]) + turns[-1][1]
 
         messages = [{"role": role, "content": content} for role, content in turns]
         try:
@@ -45,11 +51,14 @@ class Prompter:
             ) from None
         return text
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of rendered texts; the template has written every special token."""
+    def encode(self, texts: Sequence[str], *, special_tokens: bool = False) -> list[list[int]]:
+        """Token ids of rendered texts; a template has written every special token.
+
+        Text without one gets what the tokenizer itself adds, with ``special_tokens``.
+        """
         if not texts:
             return []
-        encoded = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)
+        encoded = self.tokenizer(list(texts), add_special_tokens=special_tokens, verbose=False)
         ids: list[list[int]] = encoded["input_ids"]
         return ids
 
@@ -71,8 +80,12 @@ class Prompter:
         return self.encode([text])[0]
 
 
-def open_prompter(reference: str, template: str | None) -> Prompter:
-    """The tokenizer and template of a checkpoint, without its weights."""
+def open_prompter(reference: str, template: str | None, *, plain: bool = False) -> Prompter:
+    """The tokenizer and template of a checkpoint, without its weights.
+
+    ``plain`` is for text that is written without a template: then none is needed, and one that is
+    named is a mistake.
+    """
     import transformers
 
     logging: Any = transformers.utils.logging
@@ -80,7 +93,11 @@ def open_prompter(reference: str, template: str | None) -> Prompter:
     parts = parts_of(reference)
     tokenizer = _tokenizer(parts)
     known = known_checkpoint([p for p in (parts.adapter, parts.base) if p])
-    if template is not None:
+    if plain:
+        if template is not None:
+            raise UserError(f"--template {template} has no use in plain prompts; leave one away")
+        where = "none (plain text)"
+    elif template is not None:
         tokenizer.chat_template = _named_template(template, known)
         where = f"--template {template}"
     elif tokenizer.chat_template:

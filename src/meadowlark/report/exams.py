@@ -7,11 +7,11 @@ whatever is asked is named as such, since its accuracy would look like knowledge
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from meadowlark.records import Score
-from meadowlark.report import plots
+from meadowlark.report import papers, plots
 from meadowlark.report.content import (
     Column,
     Details,
@@ -56,9 +56,11 @@ def section(lineage: Lineage) -> Section | None:
     tasks = questions_by_task(runs)
     # The level of chance is a column; groups of a task are told apart below.
     single = [(run, s) for run, s in scores if run.stage != "score" and s.metric != "chance"]
-    groups = [(run, s) for run, s in single if s.task in chance and s.task not in tasks]
+    whole = tasks.keys() | {s.task for _, s in single if "/" not in s.task}
+    groups = [(run, s) for run, s in single if _is_group(s.task, whole)]
     single = [pair for pair in single if pair not in groups]
-    paired = [(run, s) for run, s in scores if run.stage == "score"]
+    summaries = [(run, s) for run, s in scores if s.metric.startswith("rouge_")]
+    paired = [(run, s) for run, s in scores if run.stage == "score" and (run, s) not in summaries]
     blocks: list[Any] = []
     plotted = [s for _, s in single if s.metric in PLOTTED]
     for index, task in enumerate(dict.fromkeys(s.task for s in plotted)):
@@ -74,6 +76,9 @@ def section(lineage: Lineage) -> Section | None:
         table = score_table("exam_groups", caption, groups, names, chance)
         n = len({s.task for _, s in groups})
         blocks.append(Details(f"By group of questions: {plural(n, 'group')}", [table]))
+    if summaries:
+        caption = "ROUGE of summaries (F1, stemmed, as ROUGE-1.5.5), with 95 % intervals."
+        blocks.append(score_table("rouge_scores", caption, summaries, names, {}))
     if paired:
         differences = [s for _, s in paired if s.metric == "accuracy_difference"]
         if differences:
@@ -83,8 +88,14 @@ def section(lineage: Lineage) -> Section | None:
             "holds 0 is none that this exam can show."
         )
         blocks.append(score_table("exam_differences", caption, paired, names, {}))
+    blocks += papers.blocks(runs, names)
     blocks += _letters(runs, names)
     return Section("exams", "Exams", "", blocks)
+
+
+def _is_group(task: str, whole: Collection[str]) -> bool:
+    """Whether a score is of one group of a task's questions, as ``mmlu/anatomy``."""
+    return task not in whole and task.rpartition("/")[0] in whole
 
 
 def _exam_plot(

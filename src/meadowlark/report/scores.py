@@ -25,7 +25,7 @@ from meadowlark.report.content import (
 from meadowlark.report.lineage import Lineage
 from meadowlark.report.read import RunFolder, short_models
 
-SHARES = ("accuracy", "win_rate", "agreement", "difference", "share", "rate", "rubric_score")
+SHARES = ("accuracy", "win_rate", "agreement", "difference", "share", "rate", "rubric_score", "f1")
 """Parts of a metric's name that say its value is a fraction of the items, shown in per cent."""
 NO_SHARES = ("length_difference", "points_difference")
 

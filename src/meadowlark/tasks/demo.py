@@ -30,10 +30,10 @@ DEMO_EXAM = Task(
     name="demo_exam",
     title="Demo exam: 80 short questions on everyday medicine",
     kind="multiple_choice",
-    folder="demo",
+    folder="",
     files=("exam.jsonl",),
     load=_load,
     licence="Apache-2.0",
     citation="Written for Meadowlark; not clinically reviewed.",
-    shipped=Path(__file__).parents[1] / "demo" / "exam.jsonl",
+    home=Path(__file__).parents[1] / "demo",
 )

@@ -7,12 +7,12 @@ row ``question,choice0,…,choice3,answer`` whose answers are numbers from 0.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from meadowlark.errors import UserError
 from meadowlark.records import Question
-from meadowlark.tasks.task import Task, letters
+from meadowlark.tasks.task import Examples, Form, Task, letters
 
 SUBJECTS = (
     "anatomy",
@@ -38,18 +38,24 @@ def read_subject(path: Path, subject: str, task: str) -> list[Question]:
             answer = known[int(answer)]
         if answer not in known:
             raise UserError(
-                f"{path}, question {number + 1}: expected a question, its choices and the answer "
-                f"as a letter or a number from 0, not {row[-1]!r} after {len(row) - 1} columns"
+                f"{path}, question {number + 1}, field 'answer': expected a question, its choices "
+                f"and the answer as a letter or a number from 0, not {row[-1]!r} after "
+                f"{len(row) - 1} columns"
             )
+        # As the original script and lm-eval's task, which strip the question and no choice.
+        prompt = row[0].strip()
         questions.append(
-            Question(f"{subject}-{number:03d}", task, row[0], tuple(row[1:-1]), answer, subject)
+            Question(f"{subject}-{number:03d}", task, prompt, tuple(row[1:-1]), answer, subject)
         )
     return questions
 
 
-def _load(paths: Sequence[Path]) -> list[Question]:
-    named = zip(paths, SUBJECTS, strict=True)
-    return [q for path, subject in named for q in read_subject(path, subject, "mmlu_medical")]
+def _reads(task: str) -> Callable[[Sequence[Path]], list[Question]]:
+    def load(paths: Sequence[Path]) -> list[Question]:
+        named = zip(paths, SUBJECTS, strict=True)
+        return [q for path, subject in named for q in read_subject(path, subject, task)]
+
+    return load
 
 
 MMLU_MEDICAL = Task(
@@ -58,7 +64,16 @@ MMLU_MEDICAL = Task(
     kind="multiple_choice",
     folder="mmlu",
     files=tuple(f"test/{subject}_test.csv" for subject in SUBJECTS),
-    load=_load,
+    load=_reads("mmlu_medical"),
     licence="MIT",
     citation="Hendrycks et al. 2021, arXiv 2009.03300; github.com/hendrycks/test.",
+    form=Form(
+        plain="{question}\n{choices}\nAnswer:",
+        opening="The following are multiple choice questions (with answers) about {group}.\n\n",
+    ),
+    examples=Examples(
+        tuple(f"dev/{subject}_dev.csv" for subject in SUBJECTS),
+        _reads("mmlu_medical_dev"),
+        by_group=True,  # the first of a subject's dev part, in its order
+    ),
 )

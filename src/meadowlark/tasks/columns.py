@@ -1,0 +1,124 @@
+"""Multiple-choice questions in a table: which column is the question, which the choices, which
+the answer.
+
+A file of JSON lines, JSON, CSV or parquet comes in, questions go out; most published exams and a
+user's own definition need no more than this. A fault names file, row and field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from meadowlark.errors import UserError
+from meadowlark.layouts import numbered_rows
+from meadowlark.records import Question
+from meadowlark.tasks.task import json_lines, letters
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns of a table of questions.
+
+    ``choices`` is one column that holds a list, or a mapping from letter to text, or the columns
+    of the single choices in their order (an empty one ends them). ``answer`` holds a letter, or a
+    number counted from ``first``, or the text of the right choice. ``id`` and ``group`` may be
+    empty: questions are then known by their row, and stand alone.
+    """
+
+    question: str
+    choices: str | tuple[str, ...]
+    answer: str
+    id: str = ""
+    group: str = ""
+    first: int = 0
+
+    def read(self, path: Path, task: str) -> list[Question]:
+        """The questions of a file in order."""
+        return [self._question(row, n, path, task) for n, row in rows_of(path)]
+
+    def _question(self, row: Mapping[str, Any], number: int, path: Path, task: str) -> Question:
+        where = f"{path}, row {number}"
+        prompt = _text(row, self.question, where)
+        if isinstance(self.choices, str):
+            choices = _listed(row, self.choices, where)
+        else:
+            filled = [name for name in self.choices if row.get(name) not in (None, "")]
+            choices = tuple(_text(row, name, where) for name in filled)
+            if tuple(filled) != self.choices[: len(filled)]:
+                gap = next(name for name in self.choices if name not in filled)
+                raise UserError(f"{where}, field {gap!r}: empty, while a later choice is not")
+        if len(choices) < 2:
+            raise UserError(f"{where}: expected two choices or more in {self.choices}")
+        target = self._target(row, choices, where)
+        known = _text(row, self.id, where) if self.id else f"{task}-{number:04d}"
+        group = str(row.get(self.group) or "") if self.group else ""
+        return Question(known, task, prompt, choices, target, group)
+
+    def _target(self, row: Mapping[str, Any], choices: Sequence[str], where: str) -> str:
+        value = row.get(self.answer)
+        named = letters(len(choices))
+        shown = str(value).strip() if value is not None and not isinstance(value, bool) else ""
+        if shown in named:
+            return shown
+        if shown.lstrip("-").isdigit():
+            index = int(shown) - self.first
+            if 0 <= index < len(choices):
+                return named[index]
+        elif shown and list(choices).count(shown) == 1:
+            return named[list(choices).index(shown)]
+        raise UserError(
+            f"{where}, field {self.answer!r}: expected one of {', '.join(named)}, a number from "
+            f"{self.first} to {self.first + len(choices) - 1} or the text of one choice, not "
+            f"{value!r}"
+        )
+
+
+def _text(row: Mapping[str, Any], name: str, where: str) -> str:
+    value = row.get(name)
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
+        raise UserError(f"{where}, field {name!r}: expected text, not {value!r}")
+    return str(value)
+
+
+def _listed(row: Mapping[str, Any], name: str, where: str) -> tuple[str, ...]:
+    value = row.get(name)
+    if isinstance(value, Mapping):
+        # In letter order: a file may hold them in any. Absent ones (a parquet struct) are null.
+        held = {key: text for key, text in value.items() if text is not None}
+        wanted = letters(len(held))
+        if sorted(held) != wanted:
+            raise UserError(
+                f"{where}, field {name!r}: expected the letters {', '.join(wanted)}, not "
+                f"{', '.join(map(str, held)) or 'none'}"
+            )
+        value = [held[letter] for letter in wanted]
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
+        raise UserError(f"{where}, field {name!r}: expected a list of texts, not {value!r}")
+    return tuple(value)
+
+
+def rows_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a file with their numbers; JSON lines may be called ``.json`` (MedMCQA's are)."""
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        yield from enumerate(pq.read_table(path).to_pylist(), start=1)
+        return
+    if path.suffix == ".json" and _first_character(path) == "{":
+        yield from enumerate(json_lines(path), start=1)
+        return
+    for number, row in numbered_rows(path):
+        if not isinstance(row, dict):
+            raise UserError(f"{path}, row {number}: expected a row with fields, not {row!r:.80}")
+        yield number, row
+
+
+def _first_character(path: Path) -> str:
+    with path.open(encoding="utf-8-sig") as file:
+        for line in file:
+            if line.strip():
+                return line.strip()[0]
+    return ""
