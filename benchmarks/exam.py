@@ -17,10 +17,9 @@ import argparse
 import json
 import os
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,7 +91,7 @@ def make_model(folder: Path, shape: dict[str, int], *, gpu: bool) -> None:
     model.save_pretrained(folder)
 
 
-def definition(folder: Path, setting: Setting, data: Path, scale: int) -> str:
+def definition(folder: Path, setting: Setting, data: Path, scale: float) -> str:
     """The task cut to some questions, as a definition of a user's own would be."""
     from meadowlark.evaluate.exam import choose_files
     from meadowlark.tasks import load, load_examples
@@ -105,9 +104,10 @@ def definition(folder: Path, setting: Setting, data: Path, scale: int) -> str:
         groups = len(examples)
         rows = [_row(q) for held in examples.values() for q in held]
         (folder / "worked.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    each = setting.questions * scale // groups
+    wanted = round(setting.questions * scale)
+    each = max(wanted // groups, 1)
     taken: dict[str, list[Any]] = {}
-    step = max(len(questions) // (setting.questions * scale), 1) if groups == 1 else 1
+    step = max(len(questions) // wanted, 1) if groups == 1 else 1
     for question in questions[::step]:
         held = taken.setdefault(question.group if groups > 1 else "", [])
         if len(held) < each:
@@ -228,14 +228,16 @@ def compare(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
     return {"largest_difference_in_nats": apart, "answers_that_differ": differ}
 
 
-def measure(settings: Sequence[Setting], *, gpu: bool, scale: int, batch_sizes: list[Any]) -> Any:
-    """Every setting on both sides, one after the other on the same machine."""
+def measure(
+    settings: Sequence[Setting], *, gpu: bool, scale: float, batch_sizes: list[int]
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Every setting on both sides, one after the other on the same machine: its row, and what ours
+    was computed with."""
     from lm_eval.models.huggingface import HFLM
 
     from meadowlark.llm.local import open_local
 
     data = data_folder()
-    rows = []
     with tempfile.TemporaryDirectory() as temporary:
         base = Path(temporary)
         make_model(base / "model", LLAMA_7B if gpu else SMALL, gpu=gpu)
@@ -263,29 +265,25 @@ def measure(settings: Sequence[Setting], *, gpu: bool, scale: int, batch_sizes: 
                 agreement = compare(values, found)
             best = min(timed, key=lambda size: timed[size].wall)
             n = len(values)
-            rows.append(
-                {
-                    "exam": setting.name,
-                    "questions": n,
-                    "ours_questions_per_s": n / spent.wall,
-                    "lm_eval_questions_per_s": n / timed[best].wall,
-                    "lm_eval_batch_size": best,
-                    "lm_eval_questions_per_s_by_batch_size": {
-                        k: n / t.wall for k, t in timed.items()
-                    },
-                    "times_faster": timed[best].wall / spent.wall,
-                    "times_less_cpu_time": min(t.cpu for t in timed.values()) / spent.cpu,
-                    **agreement,
-                }
-            )
-            print(json.dumps(rows[-1]), flush=True)
-        return rows, ours.describe()
+            row = {
+                "exam": setting.name,
+                "questions": n,
+                "ours_questions_per_s": n / spent.wall,
+                "lm_eval_questions_per_s": n / timed[best].wall,
+                "lm_eval_batch_size": best,
+                "lm_eval_questions_per_s_by_batch_size": {k: n / t.wall for k, t in timed.items()},
+                "times_faster": timed[best].wall / spent.wall,
+                "times_less_cpu_time": min(t.cpu for t in timed.values()) / spent.cpu,
+                **agreement,
+            }
+            print(json.dumps(row), flush=True)
+            yield row, ours.describe()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gpu", action="store_true")
-    parser.add_argument("--scale", type=int, default=1, help="times the questions of each exam")
+    parser.add_argument("--scale", type=float, default=1.0, help="times the questions of each exam")
     parser.add_argument("--out", type=Path, default=None)
     given = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -295,14 +293,9 @@ def main() -> None:
     if not given.gpu:
         torch.set_num_threads(2)
         os.environ["OMP_NUM_THREADS"] = "2"  # open_local leaves the threads alone
-    started = time.perf_counter()
-    rows, described = measure(
-        SETTINGS,
-        gpu=given.gpu,
-        scale=given.scale,
-        batch_sizes=[16, 64] if given.gpu else [4, 16],
-    )
-    ratios = [row["times_faster"] for row in rows]
+    batch_sizes = [16, 64] if given.gpu else [4, 16]
+    out = given.out or (RESULTS / "exam_gpu.json" if given.gpu else RESULT)
+    started, rows = time.perf_counter(), []
     result = {
         **stamp(("lm_eval", "torch", "transformers")),
         "model": {
@@ -311,20 +304,23 @@ def main() -> None:
             "dtype": "bfloat16" if given.gpu else "float32",
             "threads": torch.get_num_threads(),
         },
-        "ours": described,
-        "lm_eval_batch_sizes_tried": [16, 64] if given.gpu else [4, 16],
-        "exams": rows,
-        "times_faster_least": min(ratios),
-        "times_faster_median": statistics.median(ratios),
-        "times_less_cpu_time_least": min(row["times_less_cpu_time"] for row in rows),
-        "load_at_the_end": os.getloadavg()[0],
-        "seconds": time.perf_counter() - started,
+        "lm_eval_batch_sizes_tried": batch_sizes,
     }
-    out = given.out or (RESULTS / "exam_gpu.json" if given.gpu else RESULT)
-    out.write_text(json.dumps(result, indent=2) + "\n")
-    print(
-        f"least {min(ratios):.2f}, median {statistics.median(ratios):.2f}; {out}", file=sys.stderr
-    )
+    for row, described in measure(
+        SETTINGS, gpu=given.gpu, scale=given.scale, batch_sizes=batch_sizes
+    ):
+        rows.append(row)  # written at each, so that one that is cut short is not lost
+        result |= {
+            "ours": described,
+            "exams": rows,
+            "exams_of": len(SETTINGS),
+            "times_faster_least": min(row["times_faster"] for row in rows),
+            "times_faster_median": statistics.median(row["times_faster"] for row in rows),
+            "times_less_cpu_time_least": min(row["times_less_cpu_time"] for row in rows),
+            "load_at_the_end": os.getloadavg()[0],
+            "seconds": time.perf_counter() - started,
+        }
+        out.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

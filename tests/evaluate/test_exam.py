@@ -396,3 +396,27 @@ def test_worked_examples_are_named_in_the_manifest_and_read_once(
     assert shown.prompt.count("### Response:") == 3
     tokens = open_local(model.removeprefix("hf:")).prompter.encode([shown.prompt])[0]
     assert shared > 0.7 * len(tokens)
+
+
+def test_prompts_that_were_cut_share_nothing_and_are_answered_all_the_same(tmp_path: Path) -> None:
+    folder = make_tiny_model(tmp_path / "short", context=196)
+    ward = definition(tmp_path)
+    how = ExamOptions(shots=1)
+    run = exam(f"hf:{folder}", [ward], tmp_path / "out", how=how)
+    answers, _ = read(tmp_path / "out", Answer)
+    cut = run.manifest.results["tasks"]["ward"]["prompts_cut"]
+    assert 0 < cut < 30
+    assert all(a.extracted for a in answers)
+    # One by one nothing is shared: the same numbers.
+    for item in (answers[0], answers[6]):
+        rows = list(map(json.loads, (tmp_path / "ward.jsonl").read_text().splitlines()))
+        (tmp_path / "one.jsonl").write_text(
+            json.dumps(next(row for row in rows if row["id"] == item.item)) + "\n"
+        )
+        toml = (tmp_path / "ward.toml").read_text().replace("ward.jsonl", "one.jsonl")
+        (tmp_path / f"{item.item}.toml").write_text(toml)
+        alone = tmp_path / f"alone-{item.item}"
+        exam(f"hf:{folder}", [str(tmp_path / f"{item.item}.toml")], alone, how=how)
+        (answer,) = read(alone, Answer)[0]
+        assert answer.logprobs == pytest.approx(item.logprobs, abs=2e-4)
+        assert answer.status == item.status

@@ -50,6 +50,7 @@ from meadowlark.tasks import known_tasks, load, load_examples, resolve
 from meadowlark.tasks.task import TaskFiles, letters
 
 if TYPE_CHECKING:
+    from meadowlark.llm.likelihood import Query
     from meadowlark.llm.local import TransformersModel
 
 __all__ = ["ExamOptions", "continuations", "exam", "exam_turns", "read_exam", "show_exam"]
@@ -427,9 +428,7 @@ def _windowful(
     queries = model.queries(texts, compared, special_tokens=how.plain)
     free = model.unconditional(compared) if how.unconditional else []
     shared = model.share(queries)
-    before = 0 if shared is None else len(shared)
-    widths = [query.width - (0 if query.cut else before) for query in queries]
-    for batch in model.batches(widths, before, padded=False):
+    for batch in _batches(model, queries, 0 if shared is None else len(shared)):
         put = [(found[i], queries[i].cut) for i in batch]
         if partial.has((one.question.id for one, _ in put), found[0].draw):
             yield put, None
@@ -446,6 +445,17 @@ def _windowful(
                 ):
                     extra["unconditional"] = found[i].in_order(alone)
         yield put, (values, extras)
+
+
+def _batches(model: TransformersModel, queries: Sequence[Query], shared: int) -> list[list[int]]:
+    """Batches of the queries' numbers; prompts that were cut share nothing and stand apart."""
+    made = []
+    for cut in (False, True):
+        found = [i for i, query in enumerate(queries) if query.cut is cut]
+        before = 0 if cut else shared
+        widths = [queries[i].width - before for i in found]
+        made += [[found[i] for i in b] for b in model.batches(widths, before, padded=False)]
+    return made
 
 
 def _answer(one: Put, model: str, values: tuple[float, ...], *, cut: bool) -> Answer:
