@@ -27,12 +27,14 @@ from types import TracebackType
 from typing import IO, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from meadowlark import __version__
 from meadowlark.errors import FolderDiffers, UserError
 from meadowlark.layouts import parse_row, raw_rows
 from meadowlark.records import (
+    TEST_ONLY,
     Answer,
     Grade,
     Question,
@@ -230,6 +232,51 @@ def count_rows(path: Path, kind: type[Any], limit: int | None = None) -> int | N
         return None
     total = sum(int(_parquet(part, kind).metadata.num_rows) for part in _parts(file))
     return total if limit is None else min(total, limit)
+
+
+def rows_only_for_tests(path: Path, limit: int | None = None) -> dict[str, int]:
+    """How many rows of each source were written to examine models (:data:`TEST_ONLY`)."""
+    counts: Counter[str] = Counter()
+    for table in _tags_and_sources(rows_path(path, Record), limit):
+        for tags, source in zip(*table.select(["tags", "source"]).columns, strict=True):
+            if TEST_ONLY.items() <= dict(tags.as_py() or ()).items():
+                counts[source.as_py() or "no stated source"] += 1
+    return dict(sorted(counts.items()))
+
+
+def _tags_and_sources(file: Path, limit: int | None) -> Iterator[pa.Table]:
+    """The columns ``tags`` and ``source`` in batches; of parquet nothing else is read, and only
+    batches in which some tag has the value of :data:`TEST_ONLY`."""
+    if file.suffix != ".parquet" and not file.is_dir():
+        yield from (table for table, _ in read_batches(file, Record, 4096, limit))
+        return
+    left = limit if limit is not None else sys.maxsize
+    for part in _parts(file):
+        with _parquet(part, Record) as source:
+            if not {"tags", "source"} <= set(source.schema_arrow.names):
+                continue
+            for batch in source.iter_batches(1 << 16, columns=["tags", "source"]):
+                table = pa.Table.from_batches([batch.slice(0, left)])
+                left -= table.num_rows
+                tags = table.column("tags")
+                if not pa.types.is_map(tags.type) or any(
+                    pc.any(pc.is_in(chunk.items, pa.array([*TEST_ONLY.values()]))).as_py()
+                    for chunk in tags.chunks
+                ):
+                    yield table
+                if not left:
+                    return
+
+
+def refuse_test_only(path: Path, limit: int | None = None) -> None:
+    """UserError where a data set holds rows of :data:`TEST_ONLY`: nothing is to learn them."""
+    found = rows_only_for_tests(path, limit)
+    if found:
+        named = ", ".join(f"{rows:,} of {source}" for source, rows in found.items())
+        raise UserError(
+            f"{path} holds rows that are for examining models only ({named}, tagged use=test): a "
+            "model that learned them could not be examined with them. Leave that source out"
+        )
 
 
 def _parts(file: Path) -> list[Path]:

@@ -10,7 +10,6 @@ words is none; ``tests/synth/meaning`` counts both.
 from __future__ import annotations
 
 import itertools
-import os.path
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -171,8 +170,10 @@ def _same(one: str, other: str) -> bool:
     one, other = one.lower(), other.lower()
     if one == other:
         return True
-    common = len(os.path.commonprefix([one, other]))
-    return any(one[size:] in _ENDINGS and other[size:] in _ENDINGS for size in range(common, 3, -1))
+    return any(
+        one[:size] == other[:size] and one[size:] in _ENDINGS and other[size:] in _ENDINGS
+        for size in range(4, min(len(one), len(other)) + 1)
+    )
 
 
 def _abbreviated(words: Sequence[str], codes: Iterable[str]) -> set[str]:
