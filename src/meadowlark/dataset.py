@@ -31,6 +31,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from meadowlark import __version__
+from meadowlark.datacard import CARD, data_card
 from meadowlark.errors import FolderDiffers, UserError
 from meadowlark.layouts import parse_row, raw_rows
 from meadowlark.records import (
@@ -313,7 +314,11 @@ def _required(kind: type[Any]) -> list[str]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON beside the file, then rename it into place."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n"
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text beside the file, then rename it into place."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -401,11 +406,16 @@ class Run:
             self._outputs.append(name)
 
     def finish(self, **results: Any) -> Manifest:
-        """Hash the outputs and write the manifest; ``results`` is what the stage has to say."""
+        """Hash the outputs, write a data set's card, then the manifest.
+
+        ``results`` is what the stage has to say. The card is no output: it may be edited.
+        """
         self.manifest.results.update(results)
         for name in sorted(self._outputs):
             self.manifest.outputs[name] = fingerprint(self.folder / name)
         self.manifest.seconds = round(time.monotonic() - self._clock, 3)
+        if FILE_OF[Record] in self._outputs:
+            write_text(self.folder / CARD, data_card(self.folder, self.manifest))
         write_json(self.folder / MANIFEST, dataclasses.asdict(self.manifest))
         (self.folder / STARTED).unlink(missing_ok=True)
         (self.folder / LOCK).unlink(missing_ok=True)
