@@ -42,7 +42,7 @@ add biology biology.stackexchange.com.7z stackexchange 27887
 add fitness fitness.stackexchange.com.7z stackexchange 9833
 add health health.stackexchange.com.7z stackexchange 7721
 add bioinformatics bioinformatics.stackexchange.com.7z stackexchange 5407
-add mediqa mediqa mediqa 2208
+add mediqa mediqa.json mediqa 2208
 add cord19 metadata.csv cord19 50000
 add mmlu mmlu mmlu_medical 3787
 add health_advice health_advice health_advice 10178
