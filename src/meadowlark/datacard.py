@@ -51,7 +51,8 @@ class _Made:
     @property
     def about(self) -> Mapping[str, Any]:
         """What a converted source says of itself."""
-        return self.manifest["results"].get("about", {})
+        about: Mapping[str, Any] = self.manifest["results"].get("about", {})
+        return about
 
 
 def data_card(folder: Path, manifest: Manifest) -> str:
