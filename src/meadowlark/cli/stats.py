@@ -66,7 +66,8 @@ def stats(
         stdout.print(_side_by_side(label, described))
     if any(one.get("medical_meadow") for one in described.values()):
         stdout.print()
-        stdout.print(_beside_published(described))
+        table = _beside_published(described)
+        stdout.print(table, width=max(stdout.width, 12 * (len(described) + 5)))
     if run is not None and out is not None:
         summarise(run, out, done_before=run.done_before)
 
@@ -118,11 +119,14 @@ def _beside_published(described: dict[str, dict[str, Any]]) -> Table:
     from meadowlark.curate.meadow import TABLE, totals
 
     table = Table(box=None)
-    table.add_column("Medical Meadow")
-    table.add_column("published", justify="right")
-    table.add_column("used", justify="right")
+    widest = max(len(row.title) for row in TABLE)
+    table.add_column("Medical Meadow", min_width=widest, no_wrap=True)
+    for name, total in zip(("published", "used"), totals(), strict=True):
+        table.add_column(name, min_width=len(f"{total:,}"), no_wrap=True, justify="right")
     for name in described:
-        table.add_column(Text(printable(name)), justify="right", overflow="fold")
+        table.add_column(
+            Text(printable(name)), min_width=9, max_width=10, justify="right", overflow="fold"
+        )
     sets = [one.get("medical_meadow", {}) for one in described.values()]
     for row in TABLE:
         counts = [one.get(row.title, 0) for one in sets]
