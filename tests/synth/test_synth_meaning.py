@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from meadowlark.dataset import read
+from meadowlark.records import Record
 from meadowlark.synth.meaning import changed, invented, lost
 
 FOLDER = Path(__file__).parent / "meaning"
@@ -114,3 +116,10 @@ def test_a_question_must_name_its_page() -> None:
         "term lost",
         "Crohn",
     )
+
+
+def test_real_questions_and_answers_say_what_they_say_themselves(real_data: Path) -> None:
+    file = real_data / "meadow" / "wikidoc_patient_information" / "medical_meadow_small.json"
+    rows = read(file, Record, limit=150)[0]
+    assert len(rows) == 150
+    assert [changed(r.input, r.output, r.input, r.output) for r in rows] == [None] * 150

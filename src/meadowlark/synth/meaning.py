@@ -132,12 +132,12 @@ def _negations(card: _Text, made: _Text) -> Fault | None:
 
 
 def _lost(card: _Text, made: _Text, shortest: int) -> Fault | None:
-    short = _abbreviated(card.words, made.names)
+    short, there = _abbreviated(card.words, made.names), _Index(made.words)
     missing = [
         word
         for word in card.words
         if (word in card.names or (len(word) >= shortest and word.lower() not in _COMMON))
-        and not _any_same([word], made.words)
+        and word not in there
         and word not in short
         and not (word in card.names and _abbreviated(made.words, [word]))
     ]
@@ -146,13 +146,11 @@ def _lost(card: _Text, made: _Text, shortest: int) -> Fault | None:
 
 def _invented(card: _Text, made: _Text) -> Fault | None:
     drugs = [word for word in made.words if len(word) >= SHORTEST_NAME and _DRUG.search(word)]
-    spelled = _abbreviated(made.words, card.names)
+    spelled, there = _abbreviated(made.words, card.names), _Index(card.words)
     extra = [
         word
         for word in (*made.names, *drugs)
-        if not _any_same([word], card.words)
-        and word not in spelled
-        and not _abbreviated(card.words, [word])
+        if word not in there and word not in spelled and not _abbreviated(card.words, [word])
     ]
     return Fault("term invented", _listed(extra)) if extra else None
 
@@ -162,7 +160,21 @@ def _listed(words: Iterable[str]) -> str:
 
 
 def _any_same(words: Iterable[str], others: Iterable[str]) -> bool:
-    return any(_same(word, other) for word, other in itertools.product(words, tuple(others)))
+    index = _Index(others)
+    return any(word in index for word in words)
+
+
+class _Index:
+    """Words by their first four letters, to ask whether a form of a word is among them."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self._words: dict[str, set[str]] = {}
+        for word in words:
+            self._words.setdefault(word[:4].lower(), set()).add(word.lower())
+
+    def __contains__(self, word: str) -> bool:
+        near = self._words.get(word[:4].lower(), ())
+        return any(_same(word, other) for other in near)
 
 
 def _same(one: str, other: str) -> bool:
@@ -194,7 +206,7 @@ def _abbreviated(words: Sequence[str], codes: Iterable[str]) -> set[str]:
 
 def _read(text: str, against: str) -> _Text:
     text = _plain(text)
-    known = _WORD.findall(_plain(against).lower())
+    known = _Index(_WORD.findall(_plain(against)))
     clauses = [
         [part for token in _TOKEN.findall(clause) for part in _without_prefix(token, known)]
         for clause in _CLAUSE.split(text)
@@ -234,15 +246,15 @@ def _american(word: str) -> str:
     return re.sub(r"iz(?=e|ing|ation)", "is", word)
 
 
-def _without_prefix(token: str, known: Sequence[str]) -> list[str]:
+def _without_prefix(token: str, known: _Index) -> list[str]:
     """``irreversible`` as "not reversible", where the other text has "reversible" only."""
     word = token.lower()
-    if _any_same([word], known):
+    if word in known:
         return [token]
     rests = (
         word[len(p) :] for p in _NOT_PREFIXES if word.startswith(p) and len(word) >= len(p) + 5
     )
-    return next((["not", rest] for rest in rests if _any_same([rest], known)), [token])
+    return next((["not", rest] for rest in rests if rest in known), [token])
 
 
 def _denials(clause: Sequence[str]) -> Iterator[_Denial]:
@@ -274,7 +286,8 @@ def _quantities(text: str) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
         sides = {
             side
             for side, (before, after) in _BOUND.items()
-            if before.search(text[: found.start()]) or after.match(text[found.end() :])
+            if before.search(text[max(0, found.start() - 24) : found.start()])
+            or after.match(text[found.end() :])
         }
         for number in _NUMBER.findall(found["numbers"]):
             name = f"{float(number):g}"
