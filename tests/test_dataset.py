@@ -47,6 +47,7 @@ def test_a_finished_folder_accounts_for_every_row(data: Path, tmp_path: Path) ->
         "rejected": {"too many": 3, "not a JSON object": 1},
     }
     assert sorted(p.name for p in out.iterdir()) == [
+        "README.md",
         "manifest.json",
         "rejected.parquet",
         "rows.parquet",

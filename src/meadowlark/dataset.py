@@ -27,12 +27,15 @@ from types import TracebackType
 from typing import IO, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from meadowlark import __version__
+from meadowlark.datacard import CARD, data_card
 from meadowlark.errors import FolderDiffers, UserError
 from meadowlark.layouts import parse_row, raw_rows
 from meadowlark.records import (
+    TEST_ONLY,
     Answer,
     Grade,
     Question,
@@ -232,6 +235,51 @@ def count_rows(path: Path, kind: type[Any], limit: int | None = None) -> int | N
     return total if limit is None else min(total, limit)
 
 
+def rows_only_for_tests(path: Path, limit: int | None = None) -> dict[str, int]:
+    """How many rows of each source were written to examine models (:data:`TEST_ONLY`)."""
+    counts: Counter[str] = Counter()
+    for table in _tags_and_sources(rows_path(path, Record), limit):
+        for tags, source in zip(*table.select(["tags", "source"]).columns, strict=True):
+            if TEST_ONLY.items() <= dict(tags.as_py() or ()).items():
+                counts[source.as_py() or "no stated source"] += 1
+    return dict(sorted(counts.items()))
+
+
+def _tags_and_sources(file: Path, limit: int | None) -> Iterator[pa.Table]:
+    """The columns ``tags`` and ``source`` in batches; of parquet nothing else is read, and only
+    batches in which some tag has the value of :data:`TEST_ONLY`."""
+    if file.suffix != ".parquet" and not file.is_dir():
+        yield from (table for table, _ in read_batches(file, Record, 4096, limit))
+        return
+    left = limit if limit is not None else sys.maxsize
+    for part in _parts(file):
+        with _parquet(part, Record) as source:
+            if not {"tags", "source"} <= set(source.schema_arrow.names):
+                continue
+            for batch in source.iter_batches(1 << 16, columns=["tags", "source"]):
+                table = pa.Table.from_batches([batch.slice(0, left)])
+                left -= table.num_rows
+                tags = table.column("tags")
+                if not pa.types.is_map(tags.type) or any(
+                    pc.any(pc.is_in(chunk.items, pa.array([*TEST_ONLY.values()]))).as_py()
+                    for chunk in tags.chunks
+                ):
+                    yield table
+                if not left:
+                    return
+
+
+def refuse_test_only(path: Path, limit: int | None = None) -> None:
+    """UserError where a data set holds rows of :data:`TEST_ONLY`: nothing is to learn them."""
+    found = rows_only_for_tests(path, limit)
+    if found:
+        named = ", ".join(f"{rows:,} of {source}" for source, rows in found.items())
+        raise UserError(
+            f"{path} holds rows that are for examining models only ({named}, tagged use=test): a "
+            "model that learned them could not be examined with them. Leave that source out"
+        )
+
+
 def _parts(file: Path) -> list[Path]:
     """The parquet files of a folder of parts in order, or the one file."""
     return sorted(file.glob("*.parquet")) if file.is_dir() else [file]
@@ -266,7 +314,11 @@ def _required(kind: type[Any]) -> list[str]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON beside the file, then rename it into place."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n"
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text beside the file, then rename it into place."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -354,11 +406,16 @@ class Run:
             self._outputs.append(name)
 
     def finish(self, **results: Any) -> Manifest:
-        """Hash the outputs and write the manifest; ``results`` is what the stage has to say."""
+        """Hash the outputs, write a data set's card, then the manifest.
+
+        ``results`` is what the stage has to say. The card is no output: it may be edited.
+        """
         self.manifest.results.update(results)
         for name in sorted(self._outputs):
             self.manifest.outputs[name] = fingerprint(self.folder / name)
         self.manifest.seconds = round(time.monotonic() - self._clock, 3)
+        if FILE_OF[Record] in self._outputs:
+            write_text(self.folder / CARD, data_card(self.folder, self.manifest))
         write_json(self.folder / MANIFEST, dataclasses.asdict(self.manifest))
         (self.folder / STARTED).unlink(missing_ok=True)
         (self.folder / LOCK).unlink(missing_ok=True)

@@ -57,6 +57,7 @@ def test_every_row_is_kept_or_rejected_with_a_reason_and_a_neighbour(tmp_path: P
     assert reasons["exact duplicate"] == f"of {kept[0].id}"
     assert reasons["near-duplicate"].startswith(f"of {kept[0].id}, similarity 0.8")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "README.md",
         "manifest.json",
         "rejected.parquet",
         "rows.parquet",

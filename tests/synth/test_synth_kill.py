@@ -177,7 +177,8 @@ def test_twenty_kills_give_the_same_rows_and_ask_nothing_twice(
     for name in ("tasks/rows.parquet", "tasks/rejected.parquet", "answers/rows.parquet"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
     left = {p.name for p in killed.rglob("*") if p.is_file()}
-    assert left == {"rows.parquet", "rejected.parquet", "manifest.json", "journal.sqlite"}
+    cards = {"README.md", "manifest.json"}
+    assert left == {"rows.parquet", "rejected.parquet", "journal.sqlite"} | cards
     assert KEY not in said
     keys = search_for(tmp_path, KEY)
     assert keys["found_in"] == []
@@ -192,4 +193,6 @@ def test_a_run_killed_while_it_wrote_its_first_file_begins_again(tmp_path: Path)
     (out / "started.json.tmp").write_text('{"stage": "resp')
     run = respond(data, "openai:m@http://h/v1", out, model=ScriptedModel(["Vitamin C."]))
     assert run.manifest.rows["kept"] == 1
-    assert sorted(p.suffix for p in out.iterdir()) == [".json", ".parquet", ".parquet", ".sqlite"]
+    assert sorted(p.suffix for p in out.iterdir()) == [
+        *(".json", ".md", ".parquet", ".parquet", ".sqlite")
+    ]

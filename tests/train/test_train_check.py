@@ -13,11 +13,11 @@ from transformers import AutoConfig, AutoTokenizer
 from meadowlark.config import parse
 from meadowlark.dataset import write_table
 from meadowlark.errors import UserError
-from meadowlark.records import Record, Turn, to_table
+from meadowlark.records import TEST_ONLY, Record, Turn, to_table
 from meadowlark.templates import INPUT_MARKER, TEMPLATES
 from meadowlark.train import check as stage
 from meadowlark.train import examine, rehearse, verify
-from meadowlark.train.check import CONTAMINATED, PAD, REJECTED, check, wanted_bos
+from meadowlark.train.check import CONTAMINATED, PAD, REJECTED, TEST_ONLY_ROWS, check, wanted_bos
 from meadowlark.train.checked import Checked
 from meadowlark.train.encode import NO_OUTPUT, SPECIAL, TURNS, Encoder, Example
 from meadowlark.train.marked import marked, segments
@@ -110,6 +110,16 @@ def test_good_rows_pass_however_they_are_learned(
     changed = {"reject": "rejected", "cut_input": "cut", "split": "split"}[too_long]
     assert counts[changed]
     assert counts["read"] == 26
+
+
+def test_rows_for_examining_models_are_a_fault(
+    checked: Callable[..., Checked], records: list[Record]
+) -> None:
+    exam = replace(records[0], source="usmle", tags=TEST_ONLY, id="")
+    found = checked([*records[:5], exam], [*records[20:], exam])
+    (train, validation) = (f for f in found.faults if f.name == TEST_ONLY_ROWS)
+    assert "1 row of usmle in mixed" in train.text
+    assert "1 row of usmle in validation.parquet" in validation.text
 
 
 def test_a_model_from_scratch_is_checked_with_the_tokenizer_it_will_learn(

@@ -21,9 +21,9 @@ from training_proofs import (
 )
 
 from meadowlark.config import load
-from meadowlark.dataset import read_manifest
+from meadowlark.dataset import read_manifest, write_table
 from meadowlark.errors import FolderDiffers, MeadowlarkError, Stopped, UserError
-from meadowlark.records import Record
+from meadowlark.records import TEST_ONLY, Record, to_table
 from meadowlark.train import log
 from meadowlark.train.encode import Encoder
 from meadowlark.train.loss import Evaluation, evaluate
@@ -448,6 +448,17 @@ def test_mistakes_end_in_one_message(base: Path, mixed: Path, tmp_path: Path) ->
     (base / "manifest.json").unlink()
     with pytest.raises(UserError, match="has no chat template, and nothing is guessed"):
         train(options(mixed, model={"base": str(base)}, data={"template": None}), out, force=True)
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "validation.parquet"])
+def test_rows_for_examining_models_are_not_trained_on(
+    name: str, mixed: Path, tmp_path: Path
+) -> None:
+    rows = [Record("Which?", "", "A.", source="usmle", tags=TEST_ONLY)]
+    write_table(mixed / name, to_table(rows, Record))
+    with pytest.raises(UserError, match=r"only \(1 of usmle, tagged use=test\)"):
+        train(options(mixed), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_checkpoints_are_safetensors_and_state_that_loads_without_pickle(

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from meadowlark.records import Record, Turn
+from meadowlark.curate.export import export
+from meadowlark.dataset import write_table
+from meadowlark.records import Record, Turn, to_table
 from meadowlark.templates import messages
 from meadowlark.train.encode import Encoder, Example
 from meadowlark.train.loss import summed_loss
@@ -193,3 +195,21 @@ def test_rows_laid_out_without_padding_are_trls(
     learned = torch.nonzero(batch["labels"][0] != -100).flatten()
     assert learned.tolist() == (ours.predicting + 1).tolist()
     losses_agree(trainer, batch, model, examples)
+
+
+def test_an_exported_file_gives_trl_the_tokens_that_train_encodes(
+    oracle: Callable[..., Any], tokenizer: Any, records: list[Record], tmp_path: Path
+) -> None:
+    """Through `export --format messages`, datasets' JSON loader and SFTTrainer's preparation."""
+    rows = [*records[:6], *CHATS]
+    data, out = tmp_path / "rows.parquet", tmp_path / "train.jsonl"
+    write_table(data, to_table(rows, Record))
+    export(data, out, "messages")
+    loaded = datasets.load_dataset(
+        "json", data_files=str(out), cache_dir=str(tmp_path / "cache"), split="train"
+    )
+    trainer = oracle([{"messages": row["messages"]} for row in loaded], tokenizer)
+    examples, rejected = Encoder(tokenizer, max_length=LENGTH).encode(rows)
+    assert rejected == []
+    theirs = [row["input_ids"] for row in trainer.train_dataset]
+    assert theirs == [example.input_ids.tolist() for example in examples]

@@ -22,7 +22,7 @@ from meadowlark.errors import MeadowlarkError, Stopped, UserError
 VERBS = {
     "Start here": ["demo", "doctor", "models"],
     "Make data with a teacher model": ["seeds", "generate", "filter", "respond"],
-    "Convert and prepare data": ["sources", "convert", "clean", "mix"],
+    "Convert and prepare data": ["sources", "convert", "rephrase", "clean", "mix"],
     "Look at data": ["show", "stats", "export"],
     "Train": ["plan", "check", "train", "package"],
     "Evaluate": ["exam", "bench", "answer", "judge", "score", "report"],

@@ -14,6 +14,10 @@ def export(
     data: Annotated[Path, typer.Argument(help="A data set.")],
     format: Annotated[str, typer.Option("--format", help="alpaca, sharegpt or messages.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="A .json or .jsonl file.")],
+    stanzas: Annotated[
+        bool,
+        typer.Option("--stanzas", help="Print how LLaMA-Factory and Axolotl name the file."),
+    ] = False,
     limit: Limit = None,
     force: Force = False,
 ) -> None:
@@ -27,12 +31,16 @@ def export(
     \b
     Examples:
       meadowlark export runs/generated --format alpaca --out generated.json
-      meadowlark export runs/mixed --format messages --out train.jsonl
+      meadowlark export runs/mixed --format messages --out train.jsonl --stanzas
       meadowlark export runs/mixed/validation.parquet --format messages --out validation.jsonl
     """
     from meadowlark.curate.export import export as write
+    from meadowlark.curate.export import stanzas as configuration
 
     rows, unreadable = write(data, out, format, limit=limit, force=force)
     stdout.print(f"export: {rows:,} rows as {format} in {out}", markup=False)
     if unreadable:
         stdout.print(f"  warning: {unreadable:,} rows could not be read", style="yellow")
+    if stanzas:
+        for trainer, text in configuration(out, format).items():
+            stdout.print(f"\n{trainer}:\n{text}", markup=False)

@@ -34,8 +34,9 @@ def stats(
     Types, views, difficulties and fields of medicine are counted in one vocabulary, so that seed
     tasks can stand beside what was generated from them. Verbs and their objects come from a
     dependency parse where spaCy and en_core_web_sm are installed, else from rules, which is said;
-    the linguistic entropy is AlpaCare's formula over those pairs. With --out the whole description
-    goes to OUT/stats.json, which `report` reads.
+    the linguistic entropy is AlpaCare's formula over those pairs. Where rows are of Medical
+    Meadow's sources, the collection's published table stands beside their counts. With --out the
+    whole description goes to OUT/stats.json, which `report` reads.
 
     \b
     Examples:
@@ -63,6 +64,10 @@ def stats(
     for label in dict.fromkeys(label for one in described.values() for label in one["labels"]):
         stdout.print()
         stdout.print(_side_by_side(label, described))
+    if any(one.get("medical_meadow") for one in described.values()):
+        stdout.print()
+        table = _beside_published(described)
+        stdout.print(table, width=max(stdout.width, 12 * (len(described) + 5)))
     if run is not None and out is not None:
         summarise(run, out, done_before=run.done_before)
 
@@ -104,6 +109,35 @@ def _side_by_side(label: str, described: dict[str, dict[str, Any]]) -> Table:
         ]
         table.add_row(f"{len(shares) - len(shown):,} more", *cells)
     return table
+
+
+def _beside_published(described: dict[str, dict[str, Any]]) -> Table:
+    """Medical Meadow's published counts beside those of each data set, row by row and in all."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from meadowlark.curate.meadow import TABLE, totals
+
+    table = Table(box=None)
+    widest = max(len(row.title) for row in TABLE)
+    table.add_column("Medical Meadow", min_width=widest, no_wrap=True)
+    for name, total in zip(("published", "used"), totals(), strict=True):
+        table.add_column(name, min_width=len(f"{total:,}"), no_wrap=True, justify="right")
+    for name in described:
+        table.add_column(
+            Text(printable(name)), min_width=9, max_width=10, justify="right", overflow="fold"
+        )
+    sets = [one.get("medical_meadow", {}) for one in described.values()]
+    for row in TABLE:
+        counts = [one.get(row.title, 0) for one in sets]
+        table.add_row(row.title, f"{row.rows:,}", f"{row.used:,}", *map(_or_dot, counts))
+    in_all = [sum(one.get(row.title, 0) for row in TABLE if row.counted) for one in sets]
+    table.add_row("in all, without MedQA", *(f"{n:,}" for n in (*totals(), *in_all)))
+    return table
+
+
+def _or_dot(rows: int) -> str:
+    return f"{rows:,}" if rows else "·"
 
 
 def _with_share(rows: int, of: int) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from meadowlark.curate.meadow import rebuilt
 from meadowlark.curate.verbs import (
     FIGURE_CUT,
     find_method,
@@ -55,6 +56,7 @@ def describe(records: Sequence[Record]) -> dict[str, Any]:
         "multi_turn": sum(bool(r.history) for r in records),
         "sources": _counts(r.source for r in records),
         "licences": _counts(r.licence for r in records),
+        "medical_meadow": rebuilt(records),
         "labels": _labels(normal_labels(r.tags) for r in records),
         "labels_as_written": {
             name: _as_written(

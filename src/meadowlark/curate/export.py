@@ -78,11 +78,63 @@ def export(
         raise UserError(f"{out} exists; give another --out, or --force to replace it")
     records, rejected = read(data, Record, limit)
     rows = [{**FORMATS[format](record), **_origin(record)} for record in records]
+    for name, absent in (("system", ""), ("history", [])):
+        if any(name in row for row in rows):  # a column of some rows only is an error to loaders
+            rows = [{name: absent, **row} for row in rows]
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(out.name + ".tmp")
     temporary.write_text(_text(rows, out.suffix), encoding="utf-8")
     temporary.replace(out)
     return len(rows), len(rejected)
+
+
+def stanzas(out: Path, format: str) -> dict[str, str]:
+    """What to write into other trainers' configuration to train on an exported file, by trainer.
+
+    LLaMA-Factory's ``dataset_info.json`` and Axolotl's ``datasets:``, as their pages document them.
+    """
+    entry: dict[str, Any] = {"file_name": out.name}
+    lines = [f"  - path: {out}", "    ds_type: json"]
+    if format == "alpaca":
+        entry["columns"] = {"prompt": "instruction", "query": "input", "response": "output"}
+        keys = _keys(out)
+        entry["columns"] |= {key: key for key in ("system", "history") if key in keys}
+        lines += ["    type: alpaca"]
+        if "history" in keys:
+            lines += ["    # Axolotl's alpaca reads no history: export --format messages instead"]
+    else:
+        key = {"sharegpt": "conversations", "messages": "messages"}[format]
+        roles = {"user": "user", "assistant": "assistant", "system": "system"}
+        role, content = "role", "content"
+        if format == "sharegpt":
+            roles, role, content = _SHAREGPT_ROLES, "from", "value"
+        entry |= {
+            "formatting": "sharegpt",
+            "columns": {"messages": key},
+            "tags": {
+                "role_tag": role,
+                "content_tag": content,
+                **{f"{ours}_tag": name for ours, name in roles.items()},
+            },
+        }
+        lines += ["    type: chat_template", f"    field_messages: {key}"]
+        lines += [
+            "    message_property_mappings:",
+            f"      role: {role}",
+            f"      content: {content}",
+        ]
+        lines += ["    roles:", *(f"      {ours}: [{name}]" for ours, name in roles.items())]
+    return {
+        "LLaMA-Factory (dataset_info.json)": json.dumps({out.stem: entry}, indent=2),
+        "Axolotl": "\n".join(["datasets:", *lines]),
+    }
+
+
+def _keys(out: Path) -> set[str]:
+    """The keys of the first row of an exported file; every row has them."""
+    with out.open(encoding="utf-8") as file:
+        rows = json.load(file) if out.suffix == ".json" else [json.loads(file.readline() or "{}")]
+    return set(rows[0]) if rows else set()
 
 
 def _origin(record: Record) -> dict[str, str]:

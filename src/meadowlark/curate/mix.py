@@ -26,7 +26,14 @@ from numpy.typing import NDArray
 
 from meadowlark.curate.aside import InOrder
 from meadowlark.curate.traits import Gathered, Reader, Traits, in_random_order, places, ranks
-from meadowlark.dataset import FILE_OF, Run, count_rows, open_run, read_batches
+from meadowlark.dataset import (
+    FILE_OF,
+    Run,
+    count_rows,
+    open_run,
+    read_batches,
+    refuse_test_only,
+)
 from meadowlark.errors import UserError
 from meadowlark.licences import combine
 from meadowlark.match.groups import first_of_same, joined
@@ -97,6 +104,7 @@ def mix(
 
     Writes rows.parquet (training), validation.parquet and rejected.parquet. Rows without an output
     and rows drawn twice are rejected with the reason; rows that were not drawn are only counted.
+    A part that holds rows for examining models (``TEST_ONLY``) is refused.
     """
     if not 0 <= val < math.inf or (val >= 1 and val != int(val)):
         raise UserError(f"--val is a share below 1 or a whole number of rows, not {val}")
@@ -126,6 +134,8 @@ def mix(
     )
     if run.complete:
         return run
+    for part in chosen:
+        refuse_test_only(part.path, limit)
     with run, _aside(run.folder) as aside:
         gathered = Gathered(aside)
         unread, ends = _gather(chosen, limit, Reader(seed, stratify, sets=val > 0), gathered)

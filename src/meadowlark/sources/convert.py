@@ -79,6 +79,14 @@ def convert(
             obligations=card.obligations,
             use=card.use,
             hub=[each.name for each in card.hub],
+            about={
+                "title": card.title,
+                "origin": card.origin,
+                "language": card.language,
+                "citation": card.citation,
+                "verified": card.verified,
+                "defects": card.defects,
+            },
         )
     return run
 

@@ -24,7 +24,7 @@ from transformers.utils import logging as transformers_logging
 
 from meadowlark import tasks
 from meadowlark.checkpoints import known_checkpoint
-from meadowlark.dataset import FILE_OF
+from meadowlark.dataset import FILE_OF, rows_only_for_tests
 from meadowlark.errors import UserError
 from meadowlark.licences import combine
 from meadowlark.match.ngrams import QuestionIndex
@@ -47,6 +47,7 @@ BARS = 32
 PAD = "the pad token is the end token"
 REJECTED = "rows that cannot be trained on"
 CONTAMINATED = "evaluation questions in the training rows"
+TEST_ONLY_ROWS = "rows that are for examining models only"
 
 MEANING = {
     verify.NOTHING: "such a row costs time and teaches nothing",
@@ -64,6 +65,7 @@ MEANING = {
     verify.TOO_MANY: "such a row does not fit into a forward pass",
     PAD: "training here never pads, but the tokenizer travels with the model: who pads with it and "
     "masks the padding masks every end token. Name another: model.added_tokens = ['<|pad|>']",
+    TEST_ONLY_ROWS: "train refuses them: a model that learned them could not be examined with them",
     CONTAMINATED: "a score on these questions would not be a score",
     examine.DISORDER: "the cache does not match the data; remove $MEADOWLARK_CACHE",
     rehearse.LAYOUT: "every loss would be wrong: this is a fault in meadowlark, please report it",
@@ -117,6 +119,7 @@ def check(
         *_row_faults([rows, validation]),
         *_rejected_faults(training, held_out),
         *_contamination_faults(contamination),
+        *_test_only_faults(options, limit),
         *_tokenizer_faults(tokenizer),
         *_rehearsal(config, training, options),
         *_warnings(options, tokenizer, training, held_out, rows),
@@ -255,6 +258,18 @@ def _contamination_faults(found: Sequence[Contamination]) -> list[Finding]:
             ),
         )
         for task, some in by_task.items()
+    ]
+
+
+def _test_only_faults(options: TrainOptions, limit: int | None) -> list[Finding]:
+    return [
+        Finding(
+            TEST_ONLY_ROWS,
+            "fault",
+            f"{_rows(rows)} of {source} in {path.name}: {MEANING[TEST_ONLY_ROWS]}",
+        )
+        for path in filter(None, (options.data.path, validation_path(options.data)))
+        for source, rows in rows_only_for_tests(path, limit).items()
     ]
 
 

@@ -22,14 +22,14 @@ import pyarrow as pa
 import torch
 from transformers.utils import logging as transformers_logging
 
-from meadowlark.dataset import FILE_OF, Run, code_version, open_run
+from meadowlark.dataset import FILE_OF, Run, code_version, open_run, refuse_test_only
 from meadowlark.errors import UserError
 from meadowlark.progress import console
 from meadowlark.records import Record
 from meadowlark.templates import TEMPLATES, load_template
 from meadowlark.train import log, parallel, plan
 from meadowlark.train.bigram import bigram_baseline
-from meadowlark.train.data import encode_data, new_tokenizer
+from meadowlark.train.data import encode_data, new_tokenizer, validation_path
 from meadowlark.train.device import autocast_dtype, refuse_what_cannot_run
 from meadowlark.train.devices import find_device
 from meadowlark.train.encoded import Encoded
@@ -93,6 +93,7 @@ def train(
         return run
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    parallel.on_main(lambda: _refuse_test_only(options, limit))
     if options.run.threads:
         torch.set_num_threads(options.run.threads)
     with run if parallel.is_main() else nullcontext():
@@ -247,6 +248,12 @@ def _inputs(options: TrainOptions) -> dict[str, Path]:
         load_template(data.template)  # says what is wrong with it, before it is hashed
         found["template"] = Path(data.template)
     return found
+
+
+def _refuse_test_only(options: TrainOptions, limit: int | None) -> None:
+    """Refuse rows for examining models, also for validation, by which a run may be chosen."""
+    for path in filter(None, (options.data.path, validation_path(options.data))):
+        refuse_test_only(path, limit)
 
 
 def _model(options: TrainOptions, limit: int | None, out: Path) -> tuple[Any, Any]:
