@@ -93,9 +93,10 @@ def _quantisation(kind: Quantised, compute: torch.dtype) -> Any:
     """bitsandbytes' settings of LLM.int8() or of QLoRA's NF4, computing in ``compute``."""
     import transformers
 
+    configuration: Any = transformers.BitsAndBytesConfig
     if kind == "int8":
-        return transformers.BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=6.0)
-    return transformers.BitsAndBytesConfig(
+        return configuration(load_in_8bit=True, llm_int8_threshold=6.0)
+    return configuration(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
@@ -310,7 +311,17 @@ class TransformersModel:
             row.finish = "length"
 
     def _step(self, rows: Sequence[_Reply], state: dict[str, Any], sampling: Sampling) -> list[int]:
-        """One forward pass: the prompts at first, left-padded, then the newest token of each."""
+        """One forward pass, and the token that it chooses for each row."""
+        import torch
+
+        with torch.inference_mode():
+            return _pick(self._logits(rows, state).float(), sampling, rows)
+
+    def _logits(self, rows: Sequence[_Reply], state: dict[str, Any]) -> torch.Tensor:
+        """One forward pass: the prompts at first, left-padded, then the newest token of each.
+
+        Gives the logits (rows, vocabulary) of the next token.
+        """
         import torch
         import transformers
 
@@ -327,7 +338,7 @@ class TransformersModel:
                 mask = torch.cat([state["mask"], ones], dim=-1)
                 positions = mask.sum(-1, keepdim=True) - 1
             state["mask"] = mask
-            logits = self.model(
+            logits: torch.Tensor = self.model(
                 input_ids=ids,
                 attention_mask=mask,
                 position_ids=positions,
@@ -335,7 +346,7 @@ class TransformersModel:
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
-            return _pick(logits.float(), sampling, rows)
+            return logits
 
     def _select(self, state: dict[str, Any], keep: Sequence[int]) -> None:
         """Drop finished rows from the cache and the mask."""
