@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from meadowlark import NOTICE
 from meadowlark.cli import run
-from meadowlark.cli.chat import NOTICE, Conversation, _printable
+from meadowlark.cli.chat import Conversation, _printable
 from meadowlark.llm.chat import Sampling
 from meadowlark.records import Turn
 from tiny_model import make_tiny_model

@@ -11,15 +11,13 @@ from typing import Annotated, Protocol
 
 import typer
 
+from meadowlark import NOTICE
 from meadowlark.dataset import write_json
 from meadowlark.errors import MeadowlarkError
 from meadowlark.llm.chat import ChatModel, ChatRequest, Sampling
 from meadowlark.records import Turn
 from meadowlark.templates import neutralise, user_content
 
-NOTICE = (
-    "Research software: nothing said here is medical advice or for decisions about anybody's care."
-)
 HELP = """\
   TEXT            ask
   /input TEXT     input (a report, a table) for the next instruction

@@ -90,6 +90,11 @@ class Continuous:
         """How many requests are in the batch."""
         return len(self._active)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread is there to answer."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """End the thread after its step; what is not answered by then fails."""
         with self._change:
