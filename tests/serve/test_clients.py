@@ -117,7 +117,8 @@ def test_the_javascript_client_gets_answers_and_streams(url: str, voice: LocalVo
         pytest.skip("no node, or no openai package where NODE_PATH says")
     script = f"""
     const {{ OpenAI }} = require("openai");
-    const client = new OpenAI({{ baseURL: "{url}/v1", apiKey: process.env.THE_KEY, maxRetries: 0 }});
+    const apiKey = process.env.THE_KEY;
+    const client = new OpenAI({{ baseURL: "{url}/v1", apiKey, maxRetries: 0 }});
     const ask = {{ model: "tiny", messages: {json.dumps(MESSAGES)}, max_tokens: 16 }};
     (async () => {{
       const whole = await client.chat.completions.create(ask);
@@ -199,8 +200,8 @@ def test_a_checkpoint_whose_template_is_not_trainings_is_not_served(tmp_path: Pa
     file.write_text(file.read_text().replace("### Response:", "### Answer:"))
     with pytest.raises(MeadowlarkError, match="not served"):
         local_voice(folder)
+    (folder / "config.toml").write_text('[data]\ntemplate = "medalpaca"\n')
     with pytest.raises(MeadowlarkError, match="trained with the template medalpaca"):
-        (folder / "config.toml").write_text('[data]\ntemplate = "medalpaca"\n')
         local_voice(folder)
 
 
