@@ -191,10 +191,11 @@ def test_a_blind_vote_by_keyboard_is_a_verdict(browser: Any, size: str, tmp_path
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_page_is_accessible_and_fits(browser: Any, size: str) -> None:
-    voice = Scripted("tuned", "A fever is warmth.\n\nx" + "y" * 300)
+    voice = Scripted("tuned", "A fever is warmth.\n\nx" + "y" * 300, "\nA line." * 80)
     with opened(browser, [voice, Scripted("other")], size) as page:
         ask(page, "Explain fever.")
         page.wait_for_selector("#status:text('Done.')")
+        page.evaluate("window.scrollTo(0, 0)")
         picture(page, f"chat-{size}")
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         page.click("summary")
@@ -203,6 +204,8 @@ def test_the_page_is_accessible_and_fits(browser: Any, size: str) -> None:
         assert faults(page) == []
         picture(page, f"chat-dark-{size}")
         page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+        assert page.evaluate("window.scrollY") > 1000
+        picture(page, f"chat-end-{size}")
         notice = page.locator("#notice").bounding_box()
         assert notice["y"] >= 0  # in sight wherever the page is scrolled to
         assert notice["y"] + notice["height"] <= SIZES[size][1]

@@ -3,7 +3,10 @@
 import base64
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -200,3 +203,27 @@ def test_the_page_needs_no_key_and_what_it_asks_does(tiny: Path) -> None:
         body = {**ASK, "model": "tuned"}
         assert call(f"{url}/web/answer", body, key="wrong")[0] == 401
         assert call(f"{url}/v1/models", key="k" * 20)[0] == 200
+
+
+@pytest.mark.slow
+def test_a_server_killed_after_a_vote_has_lost_none(tiny: Path, other: Path, folder: Path) -> None:
+    """The command itself, killed with -9 and started again on the same folder."""
+    command = [sys.executable, "-m", "meadowlark", "chat", f"hf:{tiny}", f"hf:{other}", "--web"]
+    command += ["--port", "0", "--by", "me", "--votes", str(folder)]
+    for round in (1, 2):
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            if found := re.search(r"listening on (http://[\d.:]+)", line):
+                said, _ = vote(found[1], "tie", f"Question {round}?")
+                assert said["votes"] == round
+                break
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    verdicts, rejected = read(folder / "verdicts.jsonl", Verdict)
+    assert ([v.winner for v in verdicts], rejected) == (["tie", "tie"], [])
+    assert {(v.a, v.b) for v in verdicts} == {("tiny", "other")}
