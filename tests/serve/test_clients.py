@@ -255,6 +255,7 @@ def test_an_engine_is_held_to_trainings_tokens_and_streams(
         asyncio.run(vllm.at_url("http://127.0.0.1:9", str(tiny), "tiny", None))
 
 
+@pytest.mark.slow
 def test_a_vllm_of_another_environment_is_started_proved_and_ended(
     tiny: Path, tmp_path: Path, voice: LocalVoice
 ) -> None:
