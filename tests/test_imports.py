@@ -1,6 +1,8 @@
 """Imports point one way: floor <- llm, match, tasks, statistics <- stages <- cli and demo."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,8 +44,8 @@ ALLOWED = {
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.name))
 def test_imports_point_one_way(path: Path) -> None:
-    if path == PACKAGE / "__main__.py":
-        return
+    if path in (PACKAGE / "__main__.py", PACKAGE / "__init__.py"):
+        return  # the two doors of the house
     assert imported_rooms(path) <= ALLOWED[room(path)], path
 
 
@@ -70,3 +72,12 @@ def test_training_stays_light() -> None:
         for name in ("polars", "datasets", "trl"):
             assert f"import {name}" not in text, path
             assert f"from {name}" not in text, path
+
+
+def test_the_package_is_imported_in_a_moment() -> None:
+    """``import meadowlark`` brings nothing heavy with it, though ``meadowlark.load`` is there."""
+    script = "import sys, meadowlark; print(*(sys.modules.keys() & {'torch', 'numpy', 'aiohttp'}))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ""

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from meadowlark import NOTICE
 from meadowlark.cli import run
-from meadowlark.cli.chat import NOTICE, Conversation, _printable
+from meadowlark.cli.chat import Conversation, _printable
 from meadowlark.llm.chat import Sampling
 from meadowlark.records import Turn
 from tiny_model import make_tiny_model
@@ -117,3 +118,23 @@ def test_a_remote_model_answers_too_and_a_missing_reply_ends_nothing(
     captured = capsys.readouterr()
     assert "Because.\n" in captured.out
     assert "no answer" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["recorded:a", "recorded:b"], "two are compared with --web"),
+        (["recorded:a", "recorded:b", "recorded:c", "--web"], "3 models were given"),
+        (["recorded:a", "recorded:b", "--web"], "--by NAME"),
+        (["recorded:a", "--web", "--host", "0.0.0.0"], "a key is needed"),
+        (["recorded:a", "--quantise", "nf4"], "for hf: models only"),
+        (["recorded:a", "--quantise", "int4"], "expected int8 or nf4"),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["chat", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error

@@ -26,7 +26,7 @@ VERBS = {
     "Look at data": ["show", "stats", "export"],
     "Train": ["plan", "check", "train", "package"],
     "Evaluate": ["exam", "bench", "answer", "judge", "score", "report"],
-    "Use": ["chat"],
+    "Use": ["chat", "serve"],
 }
 EPILOG = (
     "A first look: [bold]meadowlark demo[/]. Data flow: seeds > generate > filter > respond, "

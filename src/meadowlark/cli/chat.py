@@ -1,4 +1,4 @@
-"""``meadowlark chat``: talk to a model in the terminal."""
+"""``meadowlark chat``: talk to a model in the terminal, or to one or two on a page."""
 
 from __future__ import annotations
 
@@ -7,19 +7,31 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
+from meadowlark import NOTICE
+from meadowlark.cli.serve import (
+    Host,
+    KeyVariable,
+    Port,
+    QuantiseOption,
+    Template,
+    announce,
+    log_requests,
+    quantise_of,
+    server_key,
+)
 from meadowlark.dataset import write_json
-from meadowlark.errors import MeadowlarkError
+from meadowlark.errors import MeadowlarkError, UserError
 from meadowlark.llm.chat import ChatModel, ChatRequest, Sampling
 from meadowlark.records import Turn
 from meadowlark.templates import neutralise, user_content
 
-NOTICE = (
-    "Research software: nothing said here is medical advice or for decisions about anybody's care."
-)
+if TYPE_CHECKING:
+    from meadowlark.llm.local import Quantised
+
 HELP = """\
   TEXT            ask
   /input TEXT     input (a report, a table) for the next instruction
@@ -122,17 +134,15 @@ class RemoteVoice:
 
 
 def chat(
-    model: Annotated[
-        str,
+    models: Annotated[
+        list[str],
         typer.Argument(
+            metavar="MODEL...",
             help="hf:PATH_OR_ID[+ADAPTER], openai:NAME@BASE_URL, anthropic:NAME, recorded:FILE "
-            "or a name from models.toml."
+            "or a name from models.toml; with --web also two.",
         ),
     ],
-    template: Annotated[
-        str | None,
-        typer.Option("--template", help="alpaca, alpaca-lora, medalpaca, FILE.toml or FILE.jinja."),
-    ] = None,
+    template: Template = None,
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", min=1, help="Longest answer in new tokens.")
     ] = 512,
@@ -140,27 +150,139 @@ def chat(
         float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest token.")
     ] = 0.0,
     system: Annotated[str, typer.Option("--system", help="A system message.")] = "",
+    quantise: QuantiseOption = None,
+    web: Annotated[
+        bool, typer.Option("--web", help="A page in the browser instead of the terminal.")
+    ] = False,
+    votes: Annotated[
+        Path,
+        typer.Option("--votes", help="With two models: the folder that keeps the blind votes."),
+    ] = Path("votes"),
+    by: Annotated[str, typer.Option("--by", help="With two models: the name of who votes.")] = "",
+    host: Host = "127.0.0.1",
+    port: Port = 8080,
+    api_key_env: KeyVariable = "",
 ) -> None:
-    """Talk to a model. Its answers stream; the conversation is kept until /reset.
+    """Talk to a model, in the terminal or on a page in the browser.
 
-    A question may have an input, as in training: type /input TEXT, then the instruction. Lines
-    may also be piped in. /help lists the commands.
+    Its answers stream; the conversation is kept until /reset. A question may
+    have an input, as in training: type /input TEXT, then the instruction.
+    Lines may also be piped in. /help lists the commands.
+
+    With --web a page opens at the address that is printed, for a conversation,
+    with stop and regenerate. Two models are shown side by side and blind: which
+    is left changes by chance, and the names appear with the vote. Votes are
+    verdicts, kept in the folder --votes at once; `meadowlark score` reads its
+    verdicts.jsonl.
 
     \b
     Examples:
       meadowlark chat hf:runs/demo/model
       meadowlark chat openai:llama3.3@http://localhost:11434/v1 --temperature 0.7
       echo "What does the liver do?" | meadowlark chat hf:runs/demo/model --max-tokens 60
+      meadowlark chat hf:tuned --web
+      meadowlark chat hf:tuned hf:untuned --web --votes runs/votes --by "Dr Osei"
     """
-    from meadowlark.llm import open_chat_model
-
+    if web:
+        _on_page(
+            models,
+            template=template,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            system=system,
+            quantise=quantise_of(quantise),
+            votes=votes,
+            by=by,
+            host=host,
+            port=port,
+            api_key_env=api_key_env,
+        )
+        return
+    if len(models) > 1:
+        raise UserError("the terminal holds one model; two are compared with --web")
+    (model,) = models
     print(NOTICE)
     sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
     with contextlib.ExitStack() as stack:
-        opened = open_chat_model(model, template=template)
+        opened = _open(model, template, quantise_of(quantise))
         streaming: Voice | None = getattr(opened, "stream", None)
         voice = streaming or stack.enter_context(RemoteVoice(opened))
         _talk(Conversation(voice, sampling, system))
+
+
+def _open(model: str, template: str | None, quantise: Quantised | None) -> ChatModel:
+    from meadowlark.llm import open_chat_model
+
+    if quantise is None:
+        return open_chat_model(model, template=template)
+    provider, _, reference = model.partition(":")
+    if provider != "hf":
+        raise UserError(f"--quantise is for hf: models only, not {model!r}")
+    from meadowlark.llm.local import open_local
+
+    return open_local(reference, template, quantise=quantise)
+
+
+def _on_page(
+    models: list[str],
+    *,
+    template: str | None,
+    max_tokens: int,
+    temperature: float,
+    system: str,
+    quantise: Quantised | None,
+    votes: Path,
+    by: str,
+    host: str,
+    port: int,
+    api_key_env: str,
+) -> None:
+    """Serve the chat page for one model, or for two to be compared."""
+    from meadowlark.serve.chat_page import make_page_app
+    from meadowlark.serve.opening import names_of, open_voice
+    from meadowlark.serve.server import run
+    from meadowlark.serve.votes import Votes
+
+    if len(models) > 2:
+        raise UserError(f"{len(models)} models were given; a page shows one, or compares two")
+    key = server_key(host, api_key_env)
+    if len(models) == 2 and not by:
+        raise UserError('votes need the name of who votes: --by NAME, as --by "Dr Osei"')
+    kept = Votes(votes, by) if len(models) == 2 else None
+    try:
+        voices = [
+            open_voice(
+                spec,
+                name,
+                template=template if spec.startswith("hf:") else None,
+                quantise=quantise if spec.startswith("hf:") else None,
+            )
+            for spec, name in zip(models, names_of(models), strict=True)
+        ]
+        log_requests()
+
+        async def main() -> None:
+            app = make_page_app(
+                voices,
+                key=key,
+                votes=kept,
+                system=system,
+                max_tokens=max_tokens,
+                temperature=temperature,
+            )
+            await run(
+                app,
+                host,
+                port,
+                grace_s=5.0,
+                ready=lambda at: announce(host, at, voices, bool(key), "/"),
+            )
+
+        asyncio.run(main())
+    finally:
+        if kept is not None:
+            kept.close()
+            print(f"{kept.count} votes in {votes}")
 
 
 def _talk(conversation: Conversation) -> None:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from meadowlark.errors import UserError
 from meadowlark.llm.adapters import put_on
@@ -24,6 +24,7 @@ from meadowlark.llm.chat import ChatReply, ChatRequest, FinishReason, Sampling
 from meadowlark.llm.prices import FREE, Price
 from meadowlark.llm.prompter import Prompter, cannot_load, open_prompter, parts_of
 from meadowlark.llm.rates import Limits
+from meadowlark.llm.unfolding import Unfolding
 from meadowlark.records import Turn
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ ENOUGH_TOKENS_ON_CPU, ENOUGH_TOKENS_ON_GPU = 512, 4_096
 
 LEAST_FILLED = 0.9
 MOST_ROWS_ON_CPU, MOST_ROWS_ON_GPU = 32, 256
+Quantised = Literal["int8", "nf4"]
 
 
 def open_local(
@@ -46,12 +48,14 @@ def open_local(
     *,
     plain: bool = False,
     context_length: int | None = None,
+    quantise: Quantised | None = None,
 ) -> TransformersModel:
     """Load a checkpoint: bfloat16 on a GPU that has it, else float16 there; float32 on a CPU.
 
-    One whose configuration says that it is quantised (int8, NF4) stays so, through bitsandbytes.
-    ``context_length`` lowers the checkpoint's own bound on prompt and answer together; ``plain``
-    needs no template (:func:`llm.prompter.open_prompter`).
+    One whose configuration says that it is quantised (int8, NF4) stays so, through bitsandbytes;
+    ``quantise`` has the linear layers of another one put so as it is loaded, with the settings by
+    which ``train`` holds a frozen base. ``context_length`` lowers the checkpoint's own bound on
+    prompt and answer together; ``plain`` needs no template (:func:`llm.prompter.open_prompter`).
     """
     import torch
     import transformers
@@ -67,9 +71,10 @@ def open_local(
     logs: Any = transformers.utils.logging
     logs.disable_progress_bar()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # else a line a layer, on a CPU
+    how = {} if quantise is None else {"quantization_config": _quantisation(quantise, dtype)}
     try:
         model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            parts.base, dtype=dtype, use_safetensors=True, trust_remote_code=False
+            parts.base, dtype=dtype, use_safetensors=True, trust_remote_code=False, **how
         )
     except (OSError, ValueError) as error:
         raise cannot_load(parts.base, error) from None
@@ -82,6 +87,21 @@ def open_local(
         model = put_on(model, parts.adapter).get_base_model()
     model = model.to(device).eval()
     return TransformersModel(model, prompter, reference, context_length)
+
+
+def _quantisation(kind: Quantised, compute: torch.dtype) -> Any:
+    """bitsandbytes' settings of LLM.int8() or of QLoRA's NF4, computing in ``compute``."""
+    import transformers
+
+    configuration: Any = transformers.BitsAndBytesConfig
+    if kind == "int8":
+        return configuration(load_in_8bit=True, llm_int8_threshold=6.0)
+    return configuration(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
+    )
 
 
 def _precision(model: Any) -> str:
@@ -220,15 +240,12 @@ class TransformersModel:
     def stream(self, turns: Sequence[Turn], sampling: Sampling) -> Iterator[str]:
         """The reply to one conversation, piece by piece as it is generated."""
         row = self._row(self._encode([turns])[0], sampling, draw=0)
-        shown = ""
+        unfolding = Unfolding(self.prompter.decode, sampling.stop)
         for _ in self._decode([row], sampling):
-            text = self._text(row, sampling)
-            if text.startswith(shown) and not text.endswith("\ufffd"):
-                yield text[len(shown) :]
-                shown = text
-        text = self._text(row, sampling)
-        if text.startswith(shown):
-            yield text[len(shown) :]
+            if piece := unfolding.add(row.new[-1]):
+                yield piece
+        if piece := unfolding.end():
+            yield piece
 
     async def reply(self, request: ChatRequest) -> ChatReply:
         """Answer one request, off the event loop; requests wait for each other."""
@@ -294,7 +311,17 @@ class TransformersModel:
             row.finish = "length"
 
     def _step(self, rows: Sequence[_Reply], state: dict[str, Any], sampling: Sampling) -> list[int]:
-        """One forward pass: the prompts at first, left-padded, then the newest token of each."""
+        """One forward pass, and the token that it chooses for each row."""
+        import torch
+
+        with torch.inference_mode():
+            return _pick(self._logits(rows, state).float(), sampling, rows)
+
+    def _logits(self, rows: Sequence[_Reply], state: dict[str, Any]) -> torch.Tensor:
+        """One forward pass: the prompts at first, left-padded, then the newest token of each.
+
+        Gives the logits (rows, vocabulary) of the next token.
+        """
         import torch
         import transformers
 
@@ -311,7 +338,7 @@ class TransformersModel:
                 mask = torch.cat([state["mask"], ones], dim=-1)
                 positions = mask.sum(-1, keepdim=True) - 1
             state["mask"] = mask
-            logits = self.model(
+            logits: torch.Tensor = self.model(
                 input_ids=ids,
                 attention_mask=mask,
                 position_ids=positions,
@@ -319,7 +346,7 @@ class TransformersModel:
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
-            return _pick(logits.float(), sampling, rows)
+            return logits
 
     def _select(self, state: dict[str, Any], keep: Sequence[int]) -> None:
         """Drop finished rows from the cache and the mask."""

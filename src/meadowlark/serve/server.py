@@ -1,0 +1,294 @@
+"""``serve MODEL``: OpenAI's chat completions over models in this process or an engine beside it.
+
+Why an engine of our own where there is no vLLM. ``transformers serve`` 5.23 was tried for the
+place: with continuous batching it takes the sampling of the first request for all that follow
+(asked at temperature 5 with two seeds after a greedy request, it gave the greedy answer twice),
+drops ``stop`` and ``stream_options``, knows no BASE+ADAPTER, and opens no way to prove what it
+tokenises. ``llm.continuous`` batches on the code that ``answer`` and ``exam`` use, so that all give
+the same tokens.
+
+    GET  /health               no key needed
+    GET  /v1/models            the models, with the research-use notice
+    POST /v1/chat/completions  streaming and not
+    POST /tokenize             the tokens of a conversation, in vLLM's form
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from meadowlark import NOTICE, __version__
+from meadowlark.errors import MeadowlarkError, UserError
+from meadowlark.serve.guard import Key, Limits, guard, read_body
+from meadowlark.serve.voices import Busy, Ending, LocalVoice, TooLong, Voice
+from meadowlark.serve.wire import (
+    DONE,
+    FINISH,
+    Completion,
+    Refused,
+    chunk,
+    completion,
+    event,
+    parse_completion,
+    parse_json,
+    parse_turns,
+    usage,
+)
+
+VOICES = web.AppKey("voices", dict[str, Voice])
+LIMITS = web.AppKey("limits", Limits)
+DRAINING = web.AppKey("draining", asyncio.Event)
+IN_FLIGHT = web.AppKey("in_flight", set[str])
+BEGAN = int(time.time())
+
+
+def make_app(
+    voices: Sequence[Voice],
+    *,
+    key: str = "",
+    limits: Limits | None = None,
+    open_paths: tuple[str, ...] = (),
+) -> web.Application:
+    """The server's application. ``key`` must be sent with every request, unless empty.
+
+    ``open_paths`` are those that need no key beside ``/health``.
+    """
+    limits = limits or Limits()
+    draining = asyncio.Event()
+    lock = Key(key) if key else None
+    opened = ("/health", *open_paths)
+    app = web.Application(
+        middlewares=[guard(lock, limits, open_paths=opened, draining=draining.is_set)],
+        client_max_size=limits.body_bytes,
+    )
+    app[VOICES] = {voice.name: voice for voice in voices}
+    app[LIMITS], app[DRAINING], app[IN_FLIGHT] = limits, draining, set()
+    app.router.add_get("/health", _health)
+    app.router.add_get("/v1/models", _models)
+    app.router.add_get("/v1/models/{name:.+}", _model)
+    app.router.add_post("/v1/chat/completions", _complete)
+    app.router.add_post("/tokenize", _tokenize)
+
+    async def close(app: web.Application) -> None:
+        for voice in app[VOICES].values():
+            await voice.close()
+
+    app.on_cleanup.append(close)
+    return app
+
+
+async def run(
+    app: web.Application,
+    host: str,
+    port: int,
+    *,
+    grace_s: float,
+    ready: Callable[[int], None] = lambda port: None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; then take nothing new, and end what is at work.
+
+    What is not answered ``grace_s`` seconds later is cut off; so it is at a second signal.
+    ``ready`` gets the port once the server listens (``port`` 0 takes a free one). UserError where
+    the address cannot be had.
+    """
+    runner = web.AppRunner(
+        app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0, handle_signals=False
+    )
+    await runner.setup()
+    stop = asyncio.Event()
+    hurry = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def signalled() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    signals = (signal.SIGTERM, signal.SIGINT)
+    with contextlib.suppress(ValueError, RuntimeError):  # not the main thread: a test
+        for number in signals:
+            loop.add_signal_handler(number, signalled)
+    try:
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise UserError(
+                f"{host}:{port} cannot be listened on ({error.strerror or error}); another --port?"
+            ) from None
+        ready(runner.addresses[0][1])
+        await stop.wait()
+        app[DRAINING].set()
+        deadline = loop.time() + grace_s
+        while app[IN_FLIGHT] and loop.time() < deadline and not hurry.is_set():
+            await asyncio.sleep(0.02)
+    finally:
+        await runner.cleanup()
+        with contextlib.suppress(ValueError, RuntimeError):
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+
+# --------------------------------------------------------------------------- routes
+
+
+async def _health(request: web.Request) -> web.Response:
+    stopping = request.app[DRAINING].is_set()
+    healthy = not stopping and all(map(_alive, request.app[VOICES].values()))
+    status = "ok" if healthy else "stopping" if stopping else "failed"
+    return web.json_response({"status": status}, status=200 if healthy else 503)
+
+
+def _alive(voice: Voice) -> bool:
+    return not isinstance(voice, LocalVoice) or voice.batch.alive
+
+
+def _described(voice: Voice) -> dict[str, Any]:
+    about: dict[str, Any] = {
+        "id": voice.name,
+        "object": "model",
+        "created": BEGAN,
+        "owned_by": "meadowlark",
+        "notice": NOTICE,
+        "meadowlark": {"version": __version__, "engine": voice.engine},
+    }
+    if isinstance(voice, LocalVoice):
+        about["max_model_len"] = voice.model.context_length
+        about["meadowlark"].update(voice.model.describe(), proof=voice.proof.sentence())
+    return about
+
+
+async def _models(request: web.Request) -> web.Response:
+    found = [_described(voice) for voice in request.app[VOICES].values()]
+    return web.json_response({"object": "list", "data": found, "notice": NOTICE})
+
+
+async def _model(request: web.Request) -> web.Response:
+    return web.json_response(_described(voice_of(request, request.match_info["name"])))
+
+
+def voice_of(request: web.Request, name: str) -> Voice:
+    """The model with this name; Refused (404) where there is none."""
+    voices = request.app[VOICES]
+    if name not in voices:
+        raise Refused(
+            404,
+            f"no model {name[:200]!r} here; there are: {', '.join(voices)}",
+            code="model_not_found",
+            param="model",
+        )
+    return voices[name]
+
+
+async def _tokenize(request: web.Request) -> web.Response:
+    body = parse_json(await read_body(request, request.app[LIMITS]))
+    first = next(iter(request.app[VOICES].values()))
+    voice = voice_of(request, str(body.get("model") or first.name))
+    if not isinstance(voice, LocalVoice):
+        raise Refused(400, "this model's tokens are not known here", code="unsupported_parameter")
+    turns = parse_turns(body.get("messages"))
+    with refusals():
+        ids = voice.tokens(turns)
+    found = {"count": len(ids), "max_model_len": voice.model.context_length, "tokens": ids}
+    return web.json_response(found)
+
+
+async def _complete(request: web.Request) -> web.StreamResponse:
+    asked = parse_completion(parse_json(await read_body(request, request.app[LIMITS])))
+    voice = voice_of(request, asked.model)
+    head = {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "created": int(time.time()),
+        "model": voice.name,
+    }
+    with in_flight(request):
+        if asked.stream:
+            return await _streamed(request, voice, asked, head)
+        pieces: list[str] = []
+        ending = Ending("unknown", 0, 0)
+        with refusals():
+            async with contextlib.aclosing(voice.answer(asked.turns, asked.sampling)) as answer:
+                async for item in answer:
+                    if isinstance(item, Ending):
+                        ending = item
+                    else:
+                        pieces.append(item)
+        return web.json_response(completion(head, "".join(pieces), ending))
+
+
+async def _streamed(
+    request: web.Request, voice: Voice, asked: Completion, head: dict[str, Any]
+) -> web.StreamResponse:
+    """An answer as server-sent events; a refusal before its first piece is an ordinary error."""
+    async with contextlib.aclosing(voice.answer(asked.turns, asked.sampling)) as pieces:
+        with refusals():
+            item = await anext(pieces)
+        response = await begin_events(request)
+        await response.write(event(chunk(head, {"role": "assistant", "content": ""})))
+        try:
+            while not isinstance(item, Ending):
+                await response.write(event(chunk(head, {"content": item})))
+                item = await anext(pieces)
+        except ConnectionError:
+            raise
+        except Exception:
+            failed = Refused(500, "the model failed in the middle", code="model_failed")
+            await response.write(event(failed.body()))
+            return response
+        await response.write(event(chunk(head, {}, FINISH[item.finish])))
+        if asked.include_usage:
+            counted = {**chunk(head, {}), "choices": [], "usage": usage(item)}
+            await response.write(event(counted))
+        await response.write(DONE)
+        await response.write_eof()
+    return response
+
+
+# --------------------------------------------------------------------------- what pages need too
+
+
+async def begin_events(request: web.Request) -> web.StreamResponse:
+    """A response that server-sent events are written to, begun."""
+    headers = {
+        "Content-Type": "text/event-stream; charset=utf-8",
+        "Cache-Control": "no-store",
+        "X-Accel-Buffering": "no",
+        "X-Content-Type-Options": "nosniff",
+    }
+    response = web.StreamResponse(headers=headers)
+    await response.prepare(request)
+    return response
+
+
+@contextlib.contextmanager
+def in_flight(request: web.Request) -> Iterator[None]:
+    """Count a request as at work: a server that stops waits for it."""
+    name = uuid.uuid4().hex
+    request.app[IN_FLIGHT].add(name)
+    try:
+        yield
+    finally:
+        request.app[IN_FLIGHT].discard(name)
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """What a model refuses, as what the wire says of it."""
+    try:
+        yield
+    except Busy as error:
+        after = {"Retry-After": str(error.after_s)}
+        raise Refused(429, str(error), code="overloaded", headers=after) from None
+    except TooLong as error:
+        code = "context_length_exceeded"
+        raise Refused(400, str(error), code=code, param="messages") from None
+    except UserError as error:
+        raise Refused(400, str(error), code="invalid_value", param="messages") from None
+    except MeadowlarkError:
+        raise Refused(502, "the model did not answer", code="model_failed") from None
