@@ -1,0 +1,116 @@
+"""The server killed with -9 under two people's hands: no verdict is lost or doubled."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import aiohttp
+from studies import BOTH, MODELS, Browser, answers, form_of, people_file
+
+from meadowlark.annotate.links import LINKS, read_tokens
+from meadowlark.annotate.store import Store
+from meadowlark.dataset import read, read_manifest
+from meadowlark.records import Verdict
+
+
+def start(study: Path, *arguments: str) -> tuple[subprocess.Popen[str], str]:
+    """A server process of its own, and its address once it listens."""
+    command = [sys.executable, "-m", "meadowlark", "annotate", *arguments]
+    process = subprocess.Popen(
+        [*command, "--out", str(study), "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("listening on "):
+            return process, line.split()[2].rstrip(".")
+    raise AssertionError(f"the server ended with {process.wait()}")
+
+
+def kill(process: subprocess.Popen[str], number: signal.Signals) -> str:
+    """Send a signal, wait for the end; what it still printed."""
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=60)
+    return out
+
+
+def test_killed_twice_and_one_browser_dead_no_verdict_is_lost_or_doubled(tmp_path: Path) -> None:
+    sides = [answers(tmp_path / f"side{n}", m, 8) for n, m in enumerate(MODELS)]
+    study = tmp_path / "study"
+    people = people_file(tmp_path, "Ada", "Bo")
+    command = [*sides, "--people", people, "--overlap", "0.5"]
+    acknowledged: Counter[tuple[str, str]] = Counter()
+    total = 2 * 4 + 4
+
+    async def sitting(base: str, most: int) -> None:
+        """Both judge ``most`` items each, Bo's browser dies before its last answer comes."""
+        tokens = read_tokens(study / LINKS)
+        for name in ("Ada", "Bo"):
+            jar = aiohttp.CookieJar(unsafe=True)
+            async with aiohttp.ClientSession(cookie_jar=jar) as session:
+                browser = Browser(session, base)
+                assert await browser.sign_in(tokens[name]) == 200
+                for _ in range(most):
+                    page = await browser.page()
+                    if "Save and go on" not in page:
+                        break
+                    fields = form_of(page, **{**BOTH, "note": name})
+                    status, _ = await browser.post("/judge", fields)
+                    assert status == 200
+                    acknowledged[name, fields["item"]] += 1
+
+    late: list[dict[str, str]] = []
+
+    async def last_form(base: str) -> None:
+        """Ada has a page open, and Bo's form is posted by a browser that hears no answer."""
+        tokens = read_tokens(study / LINKS)
+        for name in ("Ada", "Bo"):
+            jar = aiohttp.CookieJar(unsafe=True)
+            async with aiohttp.ClientSession(cookie_jar=jar) as session:
+                browser = Browser(session, base)
+                await browser.sign_in(tokens[name])
+                late.append(form_of(await browser.page(), **{**BOTH, "note": name}))
+                if name == "Bo":
+                    await browser.post("/judge", late[-1])
+
+    async def again(base: str) -> None:
+        """The pages from before the kill are sent, as a browser that tries again does."""
+        tokens = read_tokens(study / LINKS)
+        for name, fields in zip(("Ada", "Bo"), late, strict=True):
+            jar = aiohttp.CookieJar(unsafe=True)
+            async with aiohttp.ClientSession(cookie_jar=jar) as session:
+                browser = Browser(session, base)
+                await browser.sign_in(tokens[name])
+                for _ in range(2):
+                    assert (await browser.post("/judge", fields))[0] == 200
+                acknowledged[name, fields["item"]] += 1
+
+    process, base = start(study, *command)
+    asyncio.run(sitting(base, 2))
+    asyncio.run(last_form(base))
+    kill(process, signal.SIGKILL)
+    with Store(study) as store:
+        assert len(store.judged()) == 5
+    process, base = start(study, *command)  # the same command
+    asyncio.run(again(base))
+    kill(process, signal.SIGKILL)
+    process, base = start(study)  # or only its folder
+    asyncio.run(sitting(base, 99))
+    said = kill(process, signal.SIGTERM)
+    assert process.returncode == 0
+    assert "results in" in said
+
+    assert len(acknowledged) == total
+    assert set(acknowledged.values()) == {1}
+    verdicts, _ = read(study / "export", Verdict)
+    assert len(verdicts) == 2 * total
+    assert len({(v.by, v.item, v.criterion) for v in verdicts}) == 2 * total
+    assert all(v.by == f"human:{v.note}" for v in verdicts)
+    assert read_manifest(study / "export").results["judgements"] == total
+    assert (study / LINKS).stat().st_mode & 0o777 == 0o600
