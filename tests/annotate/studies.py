@@ -25,7 +25,9 @@ def answers(folder: Path, model: str, count: int, text: str = "") -> str:
     """A folder as ``answer`` writes it; each text says which side it is."""
     folder.mkdir(parents=True)
     questions = [Question(f"q{i}", "own", f"Question {i}? {text}", group="g") for i in range(count)]
-    given = [Answer(q.id, model, text=f"{side_of(model)} of {q.id} {text}") for q in questions]
+    given = [
+        Answer(q.id, model, text=f"{side_of(model)} of {i} {text}") for i, q in enumerate(questions)
+    ]
     write_table(folder / "questions.parquet", to_table(questions, Question))
     write_table(folder / "answers.parquet", to_table(given, Answer))
     return str(folder)

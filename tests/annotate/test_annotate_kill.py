@@ -21,7 +21,7 @@ def start(study: Path, *arguments: str) -> tuple[subprocess.Popen[str], str]:
     """A server process of its own, and its address once it listens."""
     command = [sys.executable, "-m", "meadowlark", "annotate", *arguments]
     process = subprocess.Popen(
-        [*command, "--out", str(study), "--port", "0"],
+        [*command, "--out", str(study), *(() if "--port" in command else ("--port", "0"))],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},

@@ -96,7 +96,7 @@ def test_no_cell_is_a_formula(tmp_path: Path) -> None:
     study = comparison(tmp_path, count=1, people="1", text=HOSTILE)
     with Store(study, write=True) as store:
         store._db.execute(
-            "UPDATE items SET content = replace(content, 'left of q0', '=HYPERLINK(1)\\u0007')"
+            "UPDATE items SET content = replace(content, 'left of 0', '=HYPERLINK(1)\\u0007')"
         )
         (file,) = write_sheets(store, tmp_path / "s.xlsx")
     cells = [c for row in openpyxl.load_workbook(file).worksheets[0].iter_rows() for c in row]

@@ -17,7 +17,7 @@ from meadowlark.annotate.judgements import COMPARE, PARTS, Judgement, verdicts
 from meadowlark.annotate.store import Judged, Store, Study
 from meadowlark.dataset import Run, fingerprint, open_run
 from meadowlark.errors import UserError
-from meadowlark.records import Answer, Question, Record, Rejected, from_dict
+from meadowlark.records import Answer, Question, Record, Rejected, Verdict, from_dict
 
 NOT_REVIEWED, IN_DISPUTE = "not reviewed", "reviewers edited it differently"
 
@@ -106,7 +106,7 @@ def _write_verdicts(
         )
     ]
     seen = sorted({one.item for one in judged})
-    run.write(rows, type(rows[0]))
+    run.write(rows, Verdict)
     run.write([questions[place] for place in seen], Question)
     answers = [from_dict(items[place][side], Answer) for place in seen for side in ("a", "b")]
     run.write(answers, Answer)

@@ -37,8 +37,9 @@ from meadowlark.records import Record, from_dict
 LOG = logging.getLogger("meadowlark.annotate")
 STORE = web.AppKey("store", Store)
 EXPORTING = web.AppKey("exporting", asyncio.Lock)
-COOKIE = "annotator"
 EXPORT = "export"
+KEPT_S = 90 * 24 * 3600
+"""How long a browser stays signed in."""
 MOST_BYTES = 1 << 20
 FILES = {"/annotate.css": "text/css", "/annotate.js": "text/javascript"}
 HEADERS = {
@@ -113,6 +114,11 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     return response
 
 
+def _cookie(store: Store) -> str:
+    """The cookie's name, each study's own: a browser has one jar for all ports of a machine."""
+    return f"annotator-{store.study.id}"
+
+
 def _page(text: str, status: int = 200) -> web.Response:
     return web.Response(text=text, status=status, content_type="text/html")
 
@@ -120,7 +126,7 @@ def _page(text: str, status: int = 200) -> web.Response:
 def _session(request: web.Request) -> Session:
     """Who the cookie says; HTTPForbidden for nobody."""
     store = request.app[STORE]
-    token = request.cookies.get(COOKIE, "")
+    token = request.cookies.get(_cookie(store), "")
     person = store.person_of(token) if token else ""
     if not person:
         raise web.HTTPForbidden(
@@ -148,10 +154,13 @@ async def _sign_in(request: web.Request) -> web.StreamResponse:
         raise web.HTTPForbidden(text="This link is not valid. Please ask for a new one.")
     response = web.HTTPSeeOther("/")
     response.set_cookie(
-        COOKIE, token, httponly=True, samesite="Lax", secure=request.secure, path="/",
-        max_age=90 * 24 * 3600,
-    )  # fmt: skip
-    # Lax, not Strict: a link in an e-mail must lead to a page that is signed in.
+        _cookie(request.app[STORE]),
+        token,
+        httponly=True,
+        samesite="Lax",  # not Strict: a link in an e-mail must lead to a page that is signed in
+        secure=request.secure,
+        max_age=KEPT_S,
+    )
     raise response
 
 
