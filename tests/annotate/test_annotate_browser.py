@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from server_process import kill, start
 from studies import HOSTILE, comparison, review
-from test_annotate_kill import kill, start
 
 from meadowlark.annotate.links import LINKS, read_tokens
 from meadowlark.annotate.store import ADMINISTRATOR, Store

@@ -7,7 +7,7 @@ import pytest
 from studies import MODELS, answers, comparison, people_file, review
 
 from meadowlark.annotate.export import IN_DISPUTE, NOT_REVIEWED, export, resolve
-from meadowlark.annotate.setting_up import read_people, set_up_comparison
+from meadowlark.annotate.setting_up import read_people, set_up_comparison, set_up_review
 from meadowlark.annotate.store import Judged, Store
 from meadowlark.cli import run
 from meadowlark.dataset import read, read_manifest, read_table
@@ -103,6 +103,23 @@ def test_a_reviewed_data_set_keeps_lineage_and_every_row(tmp_path: Path) -> None
     assert json.loads(rejected[0]["detail"])[0]["by"] == "human:Ada"
     manifest = read_manifest(out)
     assert manifest.rows["in"] == manifest.rows["kept"] + sum(manifest.rows["rejected"].values())
+
+
+def test_rows_that_cannot_be_shown_are_rejected_not_lost(tmp_path: Path) -> None:
+    rows = [
+        {"instruction": "Good", "output": "o"},
+        {"instruction": "half \ud83d", "output": "o"},
+        7,
+    ]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    set_up_review(tmp_path / "rows.json", tmp_path / "study", people="1")
+    with Store(tmp_path / "study", write=True) as store:
+        store.record("annotator-1", 0, "f", {"decision": "accept", "note": ""})
+        out = export(store, tmp_path / "out").folder
+    rejected = read_table(out / "rejected.parquet", Record).to_pylist()
+    assert len(rejected) == 2
+    assert {"\\ud83d" in r["detail"] for r in rejected} == {True, False}
+    assert read_manifest(out).rows["in"] == 3
 
 
 def said(person: str, **judgement: str) -> Judged:

@@ -1,43 +1,18 @@
 """The server killed with -9 under two people's hands: no verdict is lost or doubled."""
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import aiohttp
+from server_process import kill, start
 from studies import BOTH, MODELS, Browser, answers, form_of, people_file
 
 from meadowlark.annotate.links import LINKS, read_tokens
 from meadowlark.annotate.store import Store
 from meadowlark.dataset import read, read_manifest
 from meadowlark.records import Verdict
-
-
-def start(study: Path, *arguments: str) -> tuple[subprocess.Popen[str], str]:
-    """A server process of its own, and its address once it listens."""
-    command = [sys.executable, "-m", "meadowlark", "annotate", *arguments]
-    process = subprocess.Popen(
-        [*command, "--out", str(study), *(() if "--port" in command else ("--port", "0"))],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("listening on "):
-            return process, line.split()[2].rstrip(".")
-    raise AssertionError(f"the server ended with {process.wait()}")
-
-
-def kill(process: subprocess.Popen[str], number: signal.Signals) -> str:
-    """Send a signal, wait for the end; what it still printed."""
-    process.send_signal(number)
-    out, _ = process.communicate(timeout=60)
-    return out
 
 
 def test_killed_twice_and_one_browser_dead_no_verdict_is_lost_or_doubled(tmp_path: Path) -> None:

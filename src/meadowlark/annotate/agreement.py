@@ -61,6 +61,7 @@ def _reviewed(judged: Sequence[Judged]) -> list[Line]:
     lines = []
     for coefficient, name in COEFFICIENTS.items():
         found = agreement(table, coefficient, categories=list(DECISIONS))
-        numbers = (None if math.isnan(x) else x for x in (found.value, found.low, found.high))
-        lines.append(Line("decision", name, *numbers, len(table)))
+        numbers = (found.value, found.low, found.high)
+        value, low, high = (None if math.isnan(x) else x for x in numbers)
+        lines.append(Line("decision", name, value, low, high, len(table)))
     return lines

@@ -62,7 +62,7 @@ def write(
         if study.task == COMPARE:
             _write_verdicts(run, study, items, judged)
         else:
-            _write_reviewed(run, items, judged)
+            _write_reviewed(run, study, items, judged)
     return run
 
 
@@ -119,13 +119,19 @@ def _write_verdicts(
 # --------------------------------------------------------------------------- review
 
 
-def _write_reviewed(run: Run, items: Sequence[dict[str, Any]], judged: Sequence[Judged]) -> None:
-    """``rows.parquet`` with what was accepted or edited, ``rejected.parquet`` with the rest."""
+def _write_reviewed(
+    run: Run, study: Study, items: Sequence[dict[str, Any]], judged: Sequence[Judged]
+) -> None:
+    """``rows.parquet`` with what was accepted or edited, ``rejected.parquet`` with the rest.
+
+    What could not be read or shown is among the rest, as its raw text.
+    """
     by_item: dict[int, list[Judged]] = {}
     for one in judged:
         by_item.setdefault(one.item, []).append(one)
     kept: list[Record] = []
-    rejected: list[Rejected] = []
+    rejected = [Rejected(Record(""), why, raw) for raw, why in study.left_out]
+    run.manifest.rows["in"] += len(rejected)
     for place, item in enumerate(items):
         made = resolve(from_dict(item, Record), by_item.get(place, []))
         if isinstance(made, Rejected):

@@ -98,6 +98,7 @@ def finished_page(*, progress: Progress, last: int | None, csrf: str, study: str
     return _render(
         "finished.html",
         title="All done",
+        fault="",
         progress=progress,
         last=last,
         csrf=csrf,

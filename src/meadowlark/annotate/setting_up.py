@@ -6,6 +6,7 @@ with the study comes out. A study with judgements is never replaced.
 
 from __future__ import annotations
 
+import json
 import secrets
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from meadowlark.records import Record, to_json
 
 MOST_PEOPLE = 1000
 MOST_NAME = 60
+BROKEN = "text is no valid Unicode"
 
 
 def read_people(given: str) -> tuple[str, ...]:
@@ -97,9 +99,12 @@ def set_up_review(
     limit: int | None = None,
 ) -> Study:
     """A review of a data set's rows in ``out``, made or found there."""
-    records, rejected = read(rows, Record, limit)
+    found, rejected = read(rows, Record, limit)
+    records = [record for record in found if _is_unicode(record)]
     if not records:
         raise UserError(f"{rows} holds no rows to review")
+    left_out = [(bad.detail.encode("utf-8", "replace").decode(), bad.reason) for bad in rejected]
+    left_out += [(ascii(r.instruction), BROKEN) for r in found if not _is_unicode(r)]
     study = Study(
         id=secrets.token_hex(8),
         task=REVIEW,
@@ -109,9 +114,18 @@ def set_up_review(
         seed=seed,
         limit=limit,
         inputs={"rows": _input(rows)},
-        left_out=tuple((bad.detail[:200], bad.reason) for bad in rejected),
+        left_out=tuple(left_out),
     )
     return _make_or_find(out, study, [to_json(record) for record in records])
+
+
+def _is_unicode(record: Record) -> bool:
+    """Whether a row can be sent to a browser; half a surrogate pair out of JSON cannot."""
+    try:
+        json.dumps(to_json(record), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _input(path: Path) -> dict[str, str]:

@@ -144,8 +144,9 @@ def _set_up(
     else:
         if len(answers) != 2:
             raise UserError(f"expected two folders of answers to compare, got {len(answers)}")
+        first, second = answers
         study = set_up_comparison(
-            *answers, out, people=people, overlap=overlap, seed=seed, limit=limit
+            first, second, out, people=people, overlap=overlap, seed=seed, limit=limit
         )
     if study.left_out:
         why = sorted({reason for _, reason in study.left_out})
