@@ -41,6 +41,48 @@ def picture(page: Any, name: str) -> None:
         page.screenshot(path=str(Path(PICTURES) / f"{name}.png"), full_page=True)
 
 
+def at(page: Any, progress: str) -> None:
+    """Wait for the page with this progress, its script included."""
+    page.get_by_text(progress).wait_for()
+    page.wait_for_load_state("load")
+
+
+def faults(page: Any) -> list[str]:
+    """What axe-core finds serious or critical on a page, each with where."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core")
+    found = axe.Axe().run(page).response["violations"]
+    return [
+        f"{one['id']}: {[node['html'][:120] for node in one['nodes']]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_core_finds_no_serious_fault(tmp_path: Path, browser: Any, scheme: str) -> None:
+    for study in (comparison(tmp_path / "c", 2, "2", overlap=1), review(tmp_path / "r", 2, "2")):
+        process, base = start(study)
+        tokens = read_tokens(study / LINKS)
+        page = browser.new_page(viewport=PHONE, color_scheme=scheme)
+        page.goto(f"{base}/in/{tokens['annotator-1']}")
+        assert faults(page) == []
+        page.keyboard.press("2")  # a choice, or the text to be edited
+        assert faults(page) == []
+        page.keyboard.press("Escape")
+        page.keyboard.press("3")
+        page.evaluate("document.getElementById('judging').noValidate = true")
+        page.evaluate("document.getElementById('note').value = 'x'.repeat(5000)")
+        page.evaluate("document.getElementById('judging').submit()")
+        page.locator(".fault").wait_for()
+        assert faults(page) == []
+        boss = browser.new_page(viewport=PHONE, color_scheme=scheme)
+        boss.goto(f"{base}/in/{tokens[ADMINISTRATOR]}")
+        assert faults(boss) == []
+        boss.goto(f"{base}/nowhere")
+        assert faults(boss) == []
+        kill(process, signal.SIGTERM)
+
+
 def test_a_comparison_by_keys_with_a_server_that_is_killed(tmp_path: Path, browser: Any) -> None:
     study = comparison(tmp_path, count=3, people="1", text=HOSTILE * 3)
     process, base = start(study)
@@ -58,10 +100,12 @@ def test_a_comparison_by_keys_with_a_server_that_is_killed(tmp_path: Path, brows
     page.keyboard.press("2")
     page.keyboard.press("3")
     page.keyboard.press("Enter")
-    page.get_by_text("1 of 3 done").wait_for()
+    at(page, "1 of 3 done")
 
     page.keyboard.press("1")
-    page.locator("#note").fill("half a note")
+    assert page.locator('input[name="correctness"][value="first"]').is_checked()
+    page.keyboard.press("n")
+    page.keyboard.type("u 1 half a note")  # its letters and digits are no commands
     kill(process, signal.SIGKILL)
     page.keyboard.press("Escape")
     page.locator('input[name="helpfulness"][value="both_bad"]').check()
@@ -69,7 +113,7 @@ def test_a_comparison_by_keys_with_a_server_that_is_killed(tmp_path: Path, brows
     page.get_by_text("Not saved yet").wait_for()
     picture(page, "compare-server-gone")
     process, _ = start(study, "--port", port)
-    page.get_by_text("2 of 3 done").wait_for()
+    at(page, "2 of 3 done")
 
     # The browser dies with a judgement half made: it finds it again.
     page.keyboard.press("4")
@@ -79,11 +123,11 @@ def test_a_comparison_by_keys_with_a_server_that_is_killed(tmp_path: Path, brows
     assert page.locator("#note").input_value() == "begun"
     page.locator("#note").blur()
     page.keyboard.press("u")
-    page.get_by_text("1 of 3 done").wait_for()
-    assert page.locator("#note").input_value() == "half a note"
+    at(page, "1 of 3 done")
+    assert page.locator("#note").input_value() == "u 1 half a note"
     assert page.locator('input[name="correctness"][value="first"]').is_checked()
     page.locator("#save").click()
-    page.get_by_text("2 of 3 done").wait_for()
+    at(page, "2 of 3 done")
     page.set_viewport_size(PHONE)
     picture(page, "compare-phone")
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
@@ -97,7 +141,7 @@ def test_a_comparison_by_keys_with_a_server_that_is_killed(tmp_path: Path, brows
         said = [one.judgement for one in store.judged()]
     assert said == [
         {"correctness": "second", "helpfulness": "tie", "note": ""},
-        {"correctness": "first", "helpfulness": "both_bad", "note": "half a note"},
+        {"correctness": "first", "helpfulness": "both_bad", "note": "u 1 half a note"},
         {"correctness": "both_bad", "helpfulness": "tie", "note": "begun"},
     ]
 
@@ -116,7 +160,7 @@ def test_a_review_and_the_administrators_page(tmp_path: Path, browser: Any) -> N
         page.locator("#save").focus()
         picture(page, "review-desktop")
         page.locator("#save").click()
-        page.get_by_text("1 of 4 done").wait_for()
+        at(page, "1 of 4 done")
         page.set_viewport_size(PHONE)
         page.keyboard.press("3")
         assert page.locator("#reason").is_visible()
@@ -124,7 +168,7 @@ def test_a_review_and_the_administrators_page(tmp_path: Path, browser: Any) -> N
         picture(page, "review-phone")
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
         page.locator("#save").click()
-        page.get_by_text("2 of 4 done").wait_for()
+        at(page, "2 of 4 done")
         page.close()
     boss = browser.new_page(viewport=PHONE)
     boss.goto(f"{base}/in/{tokens[ADMINISTRATOR]}")

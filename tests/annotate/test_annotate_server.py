@@ -1,6 +1,7 @@
 """The annotation server as browsers meet it."""
 
 import asyncio
+import io
 import re
 from collections.abc import Callable, Coroutine
 from html.parser import HTMLParser
@@ -163,7 +164,10 @@ def test_a_form_without_its_token_or_with_anothers_is_refused(tmp_path: Path) ->
         assert served.store.judged() == []
         assert (await one.post("/judge", {**mine, "correctness": "a"}))[0] == 422
         assert (await one.post("/judge", {**mine, "note": "x" * 5000}))[0] == 422
-        assert (await one.post("/judge", {**mine, "note": "x" * (1 << 21)}))[0] == 413
+        large = io.BytesIO(b"note=" + b"x" * (1 << 21))
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        async with one.session.post("/judge", data=large, headers=form) as response:
+            assert response.status == 413
         assert (await one.post("/judge", mine))[0] == 200
 
     serving(folder, body)

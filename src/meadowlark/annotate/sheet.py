@@ -18,6 +18,7 @@ from meadowlark.annotate.judgements import (
     DECISIONS,
     PARTS,
     REASONS,
+    REVIEW,
     Judgement,
     comparison,
     plain,
@@ -41,7 +42,7 @@ COLUMNS = {
         "Item": 7, "Task": 60, "Answer 1": 70, "Answer 2": 70, "Correctness": 20,
         "Helpfulness": 20, "Note": 40,
     },
-    "review": {
+    REVIEW: {
         "Item": 7, "Instruction": 50, "Input": 50, "Output": 70, "Decision": 12, "Reason": 30,
         "Note": 40,
     },
@@ -55,7 +56,7 @@ GUIDE = {
         "Judge the two apart: a correct answer may help little, a kind one may be wrong.",
         "Note: anything that you want to add; may stay empty.",
     ),
-    "review": (
+    REVIEW: (
         "Each row is a task with its answer, written by a model. May it train another one?",
         "Decision: Accept it as it is; Edit it (change its text in its cells); or Reject it.",
         "Reason: why you reject it. Choose from the list.",
@@ -64,7 +65,7 @@ GUIDE = {
 }
 DROP_DOWNS = {
     COMPARE: {"Correctness": tuple(CHOICES.values()), "Helpfulness": tuple(CHOICES.values())},
-    "review": {"Decision": tuple(DECISIONS.values()), "Reason": REASONS},
+    REVIEW: {"Decision": tuple(DECISIONS.values()), "Reason": REASONS},
 }
 
 # --------------------------------------------------------------------------- out
