@@ -1,6 +1,7 @@
 """What people judged, as verdicts that ``score`` reads and as a data set with lineage."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,19 @@ def test_faults_in_a_list_of_people(tmp_path: Path, lines: str, message: str) ->
     file.write_text(lines)
     with pytest.raises(UserError, match=message.replace("(", r"\(")):
         read_people(str(file))
+
+
+def test_an_address_that_leads_nowhere_or_is_taken_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = comparison(tmp_path)
+    assert run(["annotate", "--out", str(study), "--host", "0.0.0.0"]) == 2
+    assert "give --url too" in capsys.readouterr().err
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert run(["annotate", "--out", str(study), "--port", port]) == 2
+    assert f"127.0.0.1:{port} cannot be listened on" in capsys.readouterr().err
+    assert not (study / "links.txt").exists()
 
 
 def test_mistakes_on_the_command_line_end_with_2(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import aiohttp
 from server_process import kill, start
-from studies import BOTH, MODELS, Browser, answers, form_of, people_file
+from studies import BOTH, MODELS, Browser, answers, comparison, form_of, people_file
 
 from meadowlark.annotate.links import LINKS, read_tokens
 from meadowlark.annotate.store import Store
@@ -24,7 +24,7 @@ def test_killed_twice_and_one_browser_dead_no_verdict_is_lost_or_doubled(tmp_pat
     total = 2 * 4 + 4
 
     async def sitting(base: str, most: int) -> None:
-        """Both judge ``most`` items each, Bo's browser dies before its last answer comes."""
+        """Both judge at most so many items each."""
         tokens = read_tokens(study / LINKS)
         for name in ("Ada", "Bo"):
             jar = aiohttp.CookieJar(unsafe=True)
@@ -89,3 +89,66 @@ def test_killed_twice_and_one_browser_dead_no_verdict_is_lost_or_doubled(tmp_pat
     assert all(v.by == f"human:{v.note}" for v in verdicts)
     assert read_manifest(study / "export").results["judgements"] == total
     assert (study / LINKS).stat().st_mode & 0o777 == 0o600
+
+
+def test_killed_while_eight_people_save_at_once_what_was_acknowledged_is_there(
+    tmp_path: Path,
+) -> None:
+    study = comparison(tmp_path, count=40, people="8", overlap=0.2)
+    total = 8 * 8 + 32
+    acknowledged: Counter[tuple[str, str]] = Counter()
+
+    async def whole() -> None:
+        process, base = start(study)
+        tokens = read_tokens(study / LINKS)
+        up = asyncio.Event()
+        up.set()
+        goals = {goal: asyncio.Event() for goal in (15, 40, 70)}
+
+        async def insist(browser: Browser, path: str, fields: dict[str, str]) -> str:
+            """What the server answers in the end; the same is sent until it does."""
+            while True:
+                await up.wait()
+                try:
+                    if not path:
+                        return await browser.page()
+                    status, text = await browser.post(path, fields)
+                except (aiohttp.ClientError, OSError):
+                    await asyncio.sleep(0)  # the killer's turn
+                    continue
+                assert status == 200
+                return text
+
+        async def work(name: str) -> None:
+            async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+                browser = Browser(session, base)
+                assert await browser.sign_in(tokens[name]) == 200
+                while "Save and go on" in (page := await insist(browser, "", {})):
+                    fields = form_of(page, **{**BOTH, "note": name})
+                    await insist(browser, "/judge", fields)
+                    acknowledged[name, fields["item"]] += 1
+                    for goal, reached in goals.items():
+                        if acknowledged.total() >= goal:
+                            reached.set()
+
+        async def killer() -> None:
+            nonlocal process
+            for reached in goals.values():
+                await reached.wait()
+                up.clear()
+                await asyncio.to_thread(kill, process, signal.SIGKILL)
+                port = base.rpartition(":")[2]
+                process, _ = await asyncio.to_thread(start, study, "--port", port)
+                up.set()
+
+        names = [name for name in tokens if name.startswith("annotator")]
+        await asyncio.gather(killer(), *(work(name) for name in names))
+        await asyncio.to_thread(kill, process, signal.SIGTERM)
+
+    asyncio.run(whole())
+    assert len(acknowledged) == total
+    assert set(acknowledged.values()) == {1}
+    verdicts, _ = read(study / "export", Verdict)
+    assert len(verdicts) == 2 * total
+    assert len({(v.by, v.item, v.criterion) for v in verdicts}) == 2 * total
+    assert all(v.by == f"human:{v.note}" for v in verdicts)

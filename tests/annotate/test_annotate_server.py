@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from studies import BOTH, HOSTILE, MODELS, Served, comparison, form_of, people_file, review
 
+from meadowlark.annotate.links import read_tokens, write_links
 from meadowlark.annotate.server import HEADERS
 from meadowlark.annotate.store import ADMINISTRATOR, Store
 
@@ -145,6 +146,27 @@ def test_without_the_right_token_everything_answers_403(tmp_path: Path) -> None:
             assert "Research use only" in await response.text()
         assert served.store.judged() == []
         assert right.encode() not in (folder / "annotations.sqlite").read_bytes()
+
+    serving(folder, body)
+
+
+def test_new_links_make_the_old_ones_void(tmp_path: Path) -> None:
+    folder = comparison(tmp_path)
+
+    async def body(served: Served) -> None:
+        old = served.tokens
+        path = write_links(served.store, "https://annotate.example.org/")
+        assert read_tokens(path) == old  # another address, the same tokens
+        assert path.read_text().startswith("administrator\thttps://annotate.example.org/in/")
+        assert path.stat().st_mode & 0o777 == 0o600
+        browser = await served.browser("annotator-1")
+        new = read_tokens(write_links(served.store, "http://x", renew=True))
+        assert set(new) == set(old) == {ADMINISTRATOR, "annotator-1", "annotator-2"}
+        assert len({*new.values(), *old.values()}) == 6
+        async with browser.session.get("/") as response:
+            assert response.status == 403
+        assert await browser.sign_in(old["annotator-1"]) == 403
+        assert await browser.sign_in(new["annotator-1"]) == 200
 
     serving(folder, body)
 

@@ -21,8 +21,8 @@ from meadowlark.templates import split_content
 
 FOLDER = Path(__file__).parent
 NOTICE = (
-    "Research use only. Nothing on this page is medical advice or for decisions about anybody’s "
-    "care. Do not enter data of real patients."
+    "Research use only: not medical advice, not for decisions about anybody’s care. Enter no data "
+    "of real patients."
 )
 
 
@@ -120,6 +120,7 @@ def administrator_page(
     return _render(
         "administrator.html",
         title="Comparison in progress" if task == COMPARE else "Review in progress",
+        names_models=task == COMPARE,
         people=people,
         done=sum(one.done for one in people),
         assigned=sum(one.assigned for one in people),
