@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 from studies import BOTH, HOSTILE, MODELS, Served, comparison, form_of, people_file, review
 
 from meadowlark.annotate.links import read_tokens, write_links
-from meadowlark.annotate.server import HEADERS
+from meadowlark.annotate.server import HEADERS, make_app
 from meadowlark.annotate.store import ADMINISTRATOR, Store
 
 
@@ -212,6 +213,13 @@ def test_every_answer_bears_the_notice_and_the_headers(tmp_path: Path) -> None:
             assert "HttpOnly" in cookie
             assert "SameSite=Lax" in cookie
             assert response.headers["Referrer-Policy"] == "no-referrer"
+            assert "Secure" not in cookie
+        secured = TestClient(TestServer(make_app(served.store, https=True)))
+        async with (
+            secured,
+            secured.get(f"/in/{served.tokens['annotator-1']}", allow_redirects=False) as response,
+        ):
+            assert "; Secure" in response.headers["Set-Cookie"]
         for path in ("/annotate.css", "/annotate.js", "/health"):
             async with person.session.get(path) as response:
                 assert response.status == 200

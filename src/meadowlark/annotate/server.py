@@ -19,6 +19,7 @@ import logging
 import secrets
 import signal
 import socket
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
@@ -36,6 +37,7 @@ from meadowlark.records import Record, from_dict
 
 LOG = logging.getLogger("meadowlark.annotate")
 STORE = web.AppKey("store", Store)
+HTTPS = web.AppKey("https", bool)
 EXPORTING = web.AppKey("exporting", asyncio.Lock)
 EXPORT = "export"
 KEPT_S = 90 * 24 * 3600
@@ -61,10 +63,13 @@ class Session(NamedTuple):
     csrf: str
 
 
-def make_app(store: Store) -> web.Application:
-    """The application over an open study. The study is not closed with it."""
+def make_app(store: Store, *, https: bool = False) -> web.Application:
+    """The application over an open study. The study is not closed with it.
+
+    ``https``: people reach it through TLS, so that browsers send the cookie over nothing else.
+    """
     app = web.Application(middlewares=[_guard], client_max_size=MOST_BYTES)
-    app[STORE], app[EXPORTING] = store, asyncio.Lock()
+    app[STORE], app[EXPORTING], app[HTTPS] = store, asyncio.Lock(), https
     app.router.add_get(SIGN_IN + "{token}", _sign_in)
     app.router.add_get("/", _home)
     app.router.add_post("/judge", _judge)
@@ -107,7 +112,8 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     except (asyncio.CancelledError, ConnectionError):
         raise
     except Exception as error:
-        LOG.error("%s failed: %s", request.path.partition(SIGN_IN)[0], type(error).__name__)
+        path = request.path.partition(SIGN_IN)[0]  # without anybody's token
+        LOG.error("%s failed: %s %s", path, type(error).__name__, _place(error))
         text = "Something failed in the server. What was saved before is safe; please go back."
         response = _page(pages.message_page("Failed", text), 500)
     response.headers.update(HEADERS)
@@ -117,6 +123,12 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
 def _cookie(store: Store) -> str:
     """The cookie's name, each study's own: a browser has one jar for all ports of a machine."""
     return f"annotator-{store.study.id}"
+
+
+def _place(error: BaseException) -> str:
+    """Where an error came from; not its message, which may hold what somebody wrote."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"in {last.filename}:{last.lineno}"
 
 
 def _page(text: str, status: int = 200) -> web.Response:
@@ -158,7 +170,7 @@ async def _sign_in(request: web.Request) -> web.StreamResponse:
         token,
         httponly=True,
         samesite="Lax",  # not Strict: a link in an e-mail must lead to a page that is signed in
-        secure=request.secure,
+        secure=request.app[HTTPS],
         max_age=KEPT_S,
     )
     raise response

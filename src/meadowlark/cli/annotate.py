@@ -184,7 +184,8 @@ def _serve(store: Store, host: str, port: int, url: str | None, new_links: bool)
             warning = "warning: without TLS whoever is on the network can read links and answers"
             stdout.print(warning, markup=False, style="yellow")
         stdout.print(NOTICE, markup=False)
-        asyncio.run(run(make_app(store), listening))
+        app = make_app(store, https=base.startswith("https://"))
+        asyncio.run(run(app, listening))
     if store.judged():
         out = store.folder / EXPORT
         written = export(store, out, force=True)
