@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "meadowlark"
 SHARED = {"llm", "match", "tasks", "statistics"}
-STAGES = {"synth", "sources", "curate", "train", "evaluate", "report", "serve"}
+STAGES = {"synth", "sources", "curate", "train", "evaluate", "annotate", "report", "serve"}
 TOP = {"cli", "demo"}
 
 

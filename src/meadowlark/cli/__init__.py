@@ -25,7 +25,7 @@ VERBS = {
     "Convert and prepare data": ["sources", "convert", "rephrase", "clean", "mix"],
     "Look at data": ["show", "stats", "export"],
     "Train": ["plan", "check", "train", "package"],
-    "Evaluate": ["exam", "bench", "answer", "judge", "score", "report"],
+    "Evaluate": ["exam", "bench", "answer", "judge", "annotate", "score", "report"],
     "Use": ["chat", "serve"],
 }
 EPILOG = (
