@@ -91,3 +91,22 @@ def blocks(page: str) -> list[Block]:
             Block(match[1] or "", text, before.count("\n") + 1, reason[1] if reason else "")
         )
     return found
+
+
+def run_guide(name: str, programs: Path, folder: Path, given: Mapping[str, str]) -> str:
+    """Run a guide's bash blocks in one shell in ``folder``, in order; what they printed.
+
+    The blocks are as written but for the replacements in ``given`` that begin with http. A guide
+    stops at the first command that fails, as a reader would.
+    """
+    page = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    found = [block for block in blocks(page) if block.language == "bash"]
+    script = "".join(block.text for block in found if not block.not_run)
+    assert script, f"{name} has no block to run"
+    for written, real in given.items():
+        if written.startswith("http"):
+            script = script.replace(written, real)
+    environment = {k: v for k, v in given.items() if not k.startswith("http")}
+    done = bash(["-euxo", "pipefail", "-c", script], programs, folder, environment)
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout

@@ -6,7 +6,6 @@ import hashlib
 import json
 import random
 import shutil
-import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from typer.exceptions import TyperException
 
 from chat_server import ChatServer, completion
 from meadowlark.dataset import read_manifest
-from shell import ROOT, bash, parse, put
+from shell import ROOT, bash, parse, put, run_guide
 from tiny_model import make_tiny_model
 
 RECIPES = sorted((ROOT / "recipes").glob("*.sh"))
@@ -142,7 +141,7 @@ async def teacher_and_judge(_: web.Request, body: dict[str, Any]) -> web.StreamR
         return completion(f"The patient should rest and drink water, and then eat {words}.")
     tasks = []
     for number in range(4, 16):
-        words = " ".join([*rng.sample(FRUIT, 8), f"w{rng.randrange(10**6)}"])
+        words = " ".join(f"{rng.choice(FRUIT)}{rng.randrange(10**6)}" for _ in range(8))
         tasks.append(
             f"{number}. Type: Chat\nTopic: diet\nView: nurse\nDifficulty: {1 + number % 5}\n"
             f"Instruction: Explain to a patient why {words} are good for the heart\nInput: x"
@@ -150,19 +149,55 @@ async def teacher_and_judge(_: web.Request, body: dict[str, Any]) -> web.StreamR
     return completion("\n".join(f"###\n{task}" for task in tasks))
 
 
-def work(recipe: str, tmp_path: Path, **given: str) -> Path:
-    """Run a recipe as it stands; its folder."""
-    bin_, out = tmp_path / "bin", tmp_path / "out"
-    put(bin_, "meadowlark", WORK.replace("/usr/bin/env python3", sys.executable))
+def work(guide: str, tmp_path: Path, **given: str) -> str:
+    """Run a guide's blocks, which start a recipe, in a folder that looks like the repository's."""
+    put(tmp_path / "bin", "meadowlark", WORK.replace("/usr/bin/env python3", sys.executable))
+    for name in ("recipes", "configs"):
+        (tmp_path / name).symlink_to(ROOT / name)
     given |= {
         "HUB": str(tmp_path / "hub"),
         "HF_DATASETS_CACHE": str(tmp_path / "cache"),
         "HF_HUB_OFFLINE": "1",
     }
-    done = bash([str(ROOT / "recipes" / recipe), str(out)], bin_, tmp_path, given)
-    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    assert (out / "report" / "report.html").is_file()
-    return out
+    return run_guide(guide, tmp_path / "bin", tmp_path, given)
+
+
+def few(source: Path, target: Path, n: int = 8) -> None:
+    """The first rows of one of the published files: lines, a JSON list or object, or HEAD-QA."""
+    text = source.read_text(encoding="utf-8")
+    try:
+        held = json.loads(text)
+    except ValueError:
+        text = "".join(text.splitlines(keepends=True)[:n])
+    else:
+        if "exams" in held:
+            name, exam = next(iter(held["exams"].items()))
+            held = {"exams": {name: exam | {"data": exam["data"][:n]}}}
+        elif isinstance(held, list):
+            held = held[:n]
+        else:
+            held = dict(list(held.items())[:n])
+        text = json.dumps(held)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+
+
+def published_in_small(real: Path, data: Path) -> None:
+    """What AlpaCare's recipe reads, a few rows of each; HEAD-QA's dev stands for its test."""
+    alpacare, exams = real / "alpacare", real / "exams"
+    few(alpacare / "MedInstruct-test.jsonl", data / "alpacare" / "MedInstruct-test.jsonl")
+    own = Path("alpacare/model_outputs/AlpaCare-7b/iCliniq.json")
+    few(real / own, data / own)
+    for path in (alpacare / "reference_outputs").glob("*/*.jsonl"):
+        few(path, data / path.relative_to(real), 1000)
+    for name in ("medqa/phrases_no_exclude_test.jsonl", "medmcqa/dev.json"):
+        few(exams / name, data / "exams" / name)
+    few(exams / "headqa" / "dev_HEAD_EN.json", data / "exams" / "headqa" / "test_HEAD_EN.json")
+    for path in (exams / "mmlu" / "test").glob("*.csv"):
+        few(path, data / path.relative_to(real))
+    truth = "pubmedqa/test_ground_truth.json"
+    few(exams / truth, data / "exams" / truth)
+    few(exams / "pubmedqa" / "ori_pqal.json", data / "exams" / "pubmedqa" / "ori_pqal.json", 1000)
 
 
 def small(tmp_path: Path, template: str) -> dict[str, str]:
@@ -174,25 +209,27 @@ def small(tmp_path: Path, template: str) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_alpacare_runs_in_small_from_the_published_seeds_to_its_report(
+def test_alpacares_guide_runs_in_small_from_the_published_seeds_to_its_report(
     tmp_path: Path, real_data: Path
 ) -> None:
-    data = tmp_path / "data"
-    shutil.copytree(real_data / "alpacare", data / "alpacare", copy_function=shutil.copyfile)
-    data.chmod(stat.S_IRWXU)
-    (data / "exams").symlink_to(real_data / "exams")
+    shutil.copyfile(real_data / "alpacare" / "med_seed.json", tmp_path / "med_seed.json")
+    published_in_small(real_data, tmp_path / "data")
     with ChatServer(teacher_and_judge) as server:
         spec = f"openai:scripted@{server.url}"
-        out = work(
-            "alpacare.sh", tmp_path, SEEDS=str(real_data / "alpacare" / "med_seed.json"),
-            DATA=str(data), TEACHER=spec, ANSWERER=spec, JUDGE=spec, COUNT="60", BUDGET="1usd",
-            **small(tmp_path, "alpaca"),
+        said = work(
+            "reproduce-alpacare.md", tmp_path, TEACHER=spec, ANSWERER=spec, JUDGE=spec,
+            COUNT="60", BUDGET="1usd", **small(tmp_path, "alpaca"),
         )  # fmt: skip
+    out = tmp_path / "runs" / "alpacare"
+    assert "nothing was sent" in said
+    assert not (out / "first-look").exists()
     assert read_manifest(out / "tasks").rows["kept"] == 60
     scores = json.loads((out / "scores-medinstruct_test" / "scores.json").read_text())
-    against = [s for s in scores if s["metric"] == "win_rate"]
-    assert len(against) >= 5  # four references and their mean
+    against = {s["task"] for s in scores if s["metric"] == "win_rate"}
+    for reference in ("text-davinci-003", "gpt-3.5-turbo", "gpt-4", "claude-2"):
+        assert any(reference in task for task in against)
     assert any(s["n_unreadable"] for s in scores)
+    assert (out / "report" / "report.html").is_file()
 
 
 USMLE = [
@@ -206,7 +243,7 @@ USMLE = [
 
 
 @pytest.mark.slow
-def test_medalpaca_runs_in_small_from_the_hubs_columns_to_its_report(tmp_path: Path) -> None:
+def test_medalpacas_guide_runs_in_small_from_the_hubs_columns_to_its_report(tmp_path: Path) -> None:
     pytest.importorskip("datasets")
     rng = random.Random(3)
 
