@@ -42,7 +42,7 @@ def typed() -> list[tuple[str, int, str]]:
 
 @pytest.mark.parametrize(("page", "line", "command"), typed())
 def test_every_command_that_a_guide_shows_parses(page: str, line: int, command: str) -> None:
-    words = shlex.split(command.partition(" #")[0].partition(" | ")[0])
+    words = shlex.split(re.split(r" #| \|\|? ", command)[0])
     if words[1:] == ["--help"]:
         return
     try:
