@@ -118,7 +118,7 @@ base = "BASE"
 [data]
 path = "mixed"
 template = "TEMPLATE"
-max_length = 256
+max_length = 1024
 too_long = "cut_input"
 loss_on = "response"
 [optimiser]
@@ -300,9 +300,9 @@ def test_medalpacas_guide_runs_in_small_from_the_hubs_columns_to_its_report(tmp_
         (usmle / f"step{step}_solutions.json").write_text(
             json.dumps({str(n): "A" for n in range(1, 5)})
         )
-    out = work(
-        "medalpaca.sh", tmp_path, DATA=str(tmp_path / "data"), **small(tmp_path, "medalpaca")
-    )
+    work("reproduce-medalpaca.md", tmp_path, **small(tmp_path, "medalpaca"))
+    out = tmp_path / "runs" / "medalpaca"
+    assert (out / "report" / "report.html").is_file()
     mixed = read_manifest(out / "mixed")
     assert mixed.rows["kept"] > 60
     assert sorted(p.name for p in (out / "clean").iterdir()) == sorted({name for name, _ in sets()})
