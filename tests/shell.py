@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
@@ -20,7 +21,7 @@ from meadowlark.cli import app
 ROOT = Path(__file__).parents[1]
 MEADOWLARK = f'#!/bin/sh\nexec {sys.executable} -m meadowlark "$@"\n'
 PYTHON = f'#!/bin/sh\nexec {sys.executable} "$@"\n'
-NOT_RUN = re.compile(r"<!-- not run: (.+?) -->\s*$", re.S)
+NOT_RUN = re.compile(r"<!-- not run: ([^>]+?) -->\n$")
 """What stands before a block that no test runs, with the reason; a browser shows nothing of it."""
 
 
@@ -81,9 +82,9 @@ class Block:
 def blocks(page: str) -> list[Block]:
     """The fenced and the indented blocks of a page of Markdown, in order."""
     found = []
-    for match in re.finditer(
-        r"^```(\w*)\n(.*?)^```|(?<=\n\n)((?: {4}.*\n|\n(?= {4}))+)", page, re.S | re.M
-    ):
+    fenced = r"^```(\w*)\n(.*?)^```"
+    indented = r"(?<=\n\n)((?: {4}[^\n]*\n|\n(?= {4}))+)"
+    for match in re.finditer(f"{fenced}|{indented}", page, re.S | re.M):
         before = page[: match.start()]
         reason = NOT_RUN.search(before)
         text = match[2] if match[3] is None else re.sub(r"^ {4}", "", match[3], flags=re.M)
@@ -96,10 +97,15 @@ def blocks(page: str) -> list[Block]:
 def run_guide(name: str, programs: Path, folder: Path, given: Mapping[str, str]) -> str:
     """Run a guide's bash blocks in one shell in ``folder``, in order; what they printed.
 
-    The blocks are as written but for the replacements in ``given`` that begin with http. A guide
-    stops at the first command that fails, as a reader would.
+    The blocks are as written but for the replacements in ``given`` that begin with http. A TOML
+    block that opens with ``# NAME.toml`` is that file. A guide stops at the first command that
+    fails, as a reader would.
     """
     page = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    for block in blocks(page):
+        named = re.match(r"# (\w+\.toml)\n", block.text)
+        if block.language == "toml" and named:
+            (folder / named[1]).write_text(block.text, encoding="utf-8")
     found = [block for block in blocks(page) if block.language == "bash"]
     script = "".join(block.text for block in found if not block.not_run)
     assert script, f"{name} has no block to run"
@@ -110,3 +116,23 @@ def run_guide(name: str, programs: Path, folder: Path, given: Mapping[str, str])
     done = bash(["-euxo", "pipefail", "-c", script], programs, folder, environment)
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
+
+
+def few(source: Path, target: Path, n: int = 8) -> None:
+    """The first rows of one of the published files: lines, a JSON list or object, or HEAD-QA."""
+    text = source.read_text(encoding="utf-8")
+    try:
+        held = json.loads(text)
+    except ValueError:
+        text = "".join(text.splitlines(keepends=True)[:n])
+    else:
+        if "exams" in held:
+            name, exam = next(iter(held["exams"].items()))
+            held = {"exams": {name: exam | {"data": exam["data"][:n]}}}
+        elif isinstance(held, list):
+            held = held[:n]
+        else:
+            held = dict(list(held.items())[:n])
+        text = json.dumps(held)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")

@@ -8,6 +8,7 @@ import hashlib
 import random
 import re
 import shlex
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -18,9 +19,10 @@ from aiohttp import web
 from typer.exceptions import TyperException
 
 from chat_server import ChatServer, completion
-from meadowlark.dataset import read
-from meadowlark.records import Record
-from shell import MEADOWLARK, ROOT, blocks, parse, put, run_guide
+from meadowlark.dataset import read, read_manifest, write_table
+from meadowlark.records import Record, to_table
+from shell import MEADOWLARK, ROOT, Block, blocks, few, parse, put, run_guide
+from tiny_model import make_tiny_model
 
 DOCS = ROOT / "docs"
 GENERATED = {"cli.md", "formats.md"}
@@ -30,8 +32,9 @@ READING = {page: page.read_text(encoding="utf-8") for page in GUIDES}
 
 
 def typed() -> list[tuple[str, int, str]]:
-    """Every command in a block of every guide and of the README: page, line, command."""
-    pages = READING | {ROOT / "README.md": (ROOT / "README.md").read_text(encoding="utf-8")}
+    """Every command in a block of every guide, the README and the reference, with its place."""
+    more = (ROOT / "README.md", DOCS / "cli.md")
+    pages = READING | {page: page.read_text(encoding="utf-8") for page in more}
     return [
         (page.name, block.line, command)
         for page, text in pages.items()
@@ -61,7 +64,7 @@ def test_at_most_five_blocks_are_not_run_and_each_says_why() -> None:
 def guide(name: str, folder: Path, given: Mapping[str, str] = MappingProxyType({})) -> str:
     """Run a guide in an empty folder ``folder``/work."""
     put(folder / "bin", "meadowlark", MEADOWLARK)
-    (folder / "work").mkdir()
+    (folder / "work").mkdir(exist_ok=True)
     return run_guide(name, folder / "bin", folder / "work", given)
 
 
@@ -115,6 +118,78 @@ def test_the_hospitals_guide_runs_and_no_key_and_no_patient_is_left(
         assert rows
         for value in ("Whitfield", "4482913", "201-7788", "Helen Marsh", "12 May 2023"):
             assert not any(value in row.input + row.output for row in rows), value
+
+
+RUN = {"tutorial.md", "hospital-data.md", "troubleshooting.md", "curation.md", "judging.md",
+       "training.md"}  # fmt: skip
+"""What is run here; the papers' guides are in test_recipes.py, teacher.md in test_teacher_guide."""
+ELSEWHERE = {"reproduce-alpacare.md", "reproduce-medalpaca.md", "teacher.md"}
+
+
+def test_no_command_stands_in_a_block_that_no_test_runs() -> None:
+    for page, text in READING.items():
+        found = blocks(text)
+        assert not [b for b in found if b.language != "bash" and b.commands()], page.name
+        if any(b.language == "bash" for b in found):
+            assert page.name in RUN | ELSEWHERE
+
+
+@pytest.mark.parametrize(
+    "block", [b for text in READING.values() for b in blocks(text) if b.language == "toml"]
+)
+def test_every_file_that_a_guide_shows_is_toml(block: Block) -> None:
+    assert tomllib.loads(block.text)
+
+
+def rows(folder: Path, n: int, start: int = 0) -> None:
+    """A folder of the shipped patients' questions, with a topic each."""
+    shipped = ROOT / "src" / "meadowlark" / "demo" / "patient_questions.jsonl"
+    found, _ = read(shipped, Record)
+    folder.mkdir(parents=True)
+    table = to_table([r.evolve(tags={"topic": "fever"}) for r in found[start : start + n]], Record)
+    write_table(folder / "rows.parquet", table)
+
+
+@pytest.mark.slow
+def test_the_guide_to_curation_runs(tmp_path: Path, real_data: Path) -> None:
+    for place, name in enumerate(("tasks", "rows", "wikidoc", "medquad", "generated")):
+        rows(tmp_path / "work" / "runs" / name, 30, 30 * place)
+    guide("curation.md", tmp_path, {"MEADOWLARK_DATA": str(real_data)})
+    made = tmp_path / "work" / "runs"
+    for folder in ("filtered-as-alpacare", "clean-of-exams", "clean-by-rules", "mixed-by-topic"):
+        assert (made / folder / "manifest.json").is_file()
+    assert read_manifest(made / "clean-by-rules").options["rules"]
+
+
+def test_the_guide_to_training_plans_what_it_says(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    rows(work / "mixed", 60)
+    (work / "configs").symlink_to(ROOT / "configs")
+    assert "NVIDIA H100" in guide("training.md", tmp_path, {"HF_HUB_OFFLINE": "1"})
+
+
+async def judge(_: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    """A verdict by the request alone."""
+    content = body["messages"][-1]["content"]
+    return completion(["Output (a)", "Output (b)", "Tie"][len(content) % 3])
+
+
+@pytest.mark.slow
+def test_the_guide_to_judging_runs(tmp_path: Path, real_data: Path) -> None:
+    work = tmp_path / "work"
+    prompts = Path("alpacare/MedInstruct-test.jsonl")
+    few(real_data / prompts, work / "DATA" / prompts, 4)
+    few(real_data / prompts, work / prompts.name, 4)
+    for name in ("gpt-4", "claude-2"):
+        answers = real_data / "alpacare" / "reference_outputs" / name / "medsi_output.jsonl"
+        few(answers, work / "published" / f"{name}.jsonl", 300)
+    make_tiny_model(work / "runs" / "tuned", context=4096)
+    keys = {"OPENAI_API_KEY": "none", "ANTHROPIC_API_KEY": "none"}
+    with ChatServer(judge) as server:
+        said = guide("judging.md", tmp_path, keys | {"http://localhost:8000/v1": server.url})
+        assert len(server.asked) == 4 * 2 * 2
+    assert "nothing was sent" in said
+    assert (work / "runs" / "report" / "report.html").is_file()
 
 
 def test_the_index_lists_every_page() -> None:

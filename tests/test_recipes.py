@@ -17,7 +17,7 @@ from typer.exceptions import TyperException
 
 from chat_server import ChatServer, completion
 from meadowlark.dataset import read_manifest
-from shell import ROOT, bash, parse, put, run_guide
+from shell import ROOT, bash, few, parse, put, run_guide
 from tiny_model import make_tiny_model
 
 RECIPES = sorted((ROOT / "recipes").glob("*.sh"))
@@ -160,26 +160,6 @@ def work(guide: str, tmp_path: Path, **given: str) -> str:
         "HF_HUB_OFFLINE": "1",
     }
     return run_guide(guide, tmp_path / "bin", tmp_path, given)
-
-
-def few(source: Path, target: Path, n: int = 8) -> None:
-    """The first rows of one of the published files: lines, a JSON list or object, or HEAD-QA."""
-    text = source.read_text(encoding="utf-8")
-    try:
-        held = json.loads(text)
-    except ValueError:
-        text = "".join(text.splitlines(keepends=True)[:n])
-    else:
-        if "exams" in held:
-            name, exam = next(iter(held["exams"].items()))
-            held = {"exams": {name: exam | {"data": exam["data"][:n]}}}
-        elif isinstance(held, list):
-            held = held[:n]
-        else:
-            held = dict(list(held.items())[:n])
-        text = json.dumps(held)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
 
 
 def published_in_small(real: Path, data: Path) -> None:
