@@ -21,6 +21,7 @@ from typer.exceptions import TyperException
 from chat_server import ChatServer, completion
 from meadowlark.dataset import read, read_manifest, write_table
 from meadowlark.records import Record, to_table
+from meadowlark.sources import SOURCES
 from shell import MEADOWLARK, ROOT, Block, blocks, few, parse, put, run_guide
 from tiny_model import make_tiny_model
 
@@ -142,12 +143,15 @@ def test_every_file_that_a_guide_shows_is_toml(block: Block) -> None:
 
 
 def rows(folder: Path, n: int, start: int = 0) -> None:
-    """A folder of the shipped patients' questions, with a topic each."""
-    shipped = ROOT / "src" / "meadowlark" / "demo" / "patient_questions.jsonl"
-    found, _ = read(shipped, Record)
+    """A folder of the shipped patients' questions with their answers, with a topic each."""
+    card = SOURCES["patient_questions"]
+    assert card.shipped is not None
+    found = [row for row in card.rows(card.shipped) if isinstance(row, Record)]
+    chosen = [row.evolve(tags={"topic": "fever"}) for row in found[start : start + n]]
+    assert len(chosen) == n
+    assert all(row.output for row in chosen)
     folder.mkdir(parents=True)
-    table = to_table([r.evolve(tags={"topic": "fever"}) for r in found[start : start + n]], Record)
-    write_table(folder / "rows.parquet", table)
+    write_table(folder / "rows.parquet", to_table(chosen, Record))
 
 
 @pytest.mark.slow
@@ -157,7 +161,7 @@ def test_the_guide_to_curation_runs(tmp_path: Path, real_data: Path) -> None:
     guide("curation.md", tmp_path, {"MEADOWLARK_DATA": str(real_data)})
     made = tmp_path / "work" / "runs"
     for folder in ("filtered-as-alpacare", "clean-of-exams", "clean-by-rules", "mixed-by-topic"):
-        assert (made / folder / "manifest.json").is_file()
+        assert read_manifest(made / folder).rows["kept"] > 0
     assert read_manifest(made / "clean-by-rules").options["rules"]
 
 
