@@ -20,7 +20,7 @@ from meadowlark.curate.identifiers import Span, find
 from meadowlark.curate.options import PrivateDataOptions
 from meadowlark.curate.private_data import _with, make_finder, places, redacted
 from meadowlark.curate.surrogates import Surrogates, shifted
-from meadowlark.dataset import read, read_table
+from meadowlark.dataset import fingerprint, read, read_manifest, read_table
 from meadowlark.errors import UserError
 from meadowlark.records import Record
 from meadowlark.tasks import load, resolve
@@ -224,6 +224,15 @@ def _notes(tmp_path: Path) -> Path:
     rows.append({"instruction": "What is gout?", "output": "Gout is a form of arthritis."})
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
+
+
+def test_without_what_was_found_a_folder_is_as_good_as_before(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    clean(_notes(tmp_path), out, options=read_rules(None, (), "redact"))
+    before = fingerprint(out)
+    (out / PRIVATE_FILE).unlink()
+    assert fingerprint(out) == before
+    assert PRIVATE_FILE not in read_manifest(out).outputs
 
 
 @pytest.mark.parametrize("phi", ["flag", "redact", "drop"])

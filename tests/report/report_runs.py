@@ -176,7 +176,10 @@ def build(root: Path) -> Path:
     run = open_run("stats", root / "stats", options={}, inputs={"mixed": mixed})
     with run:
         pairs = [{"verb": "explain", "noun": "finding", "count": 220}]
-        one = {"verb_noun": {"method": "rules", "pairs": pairs, "share_of_rows": 0.7333}}
+        one = {
+            "rows": 300,
+            "verb_noun": {"method": "rules", "pairs": pairs, "share_of_rows": 0.7333},
+        }
         run.write_json("stats.json", {"datasets": {"mixed": one}})
         run.finish()
     model = b.train("model", mixed)

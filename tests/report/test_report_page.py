@@ -310,3 +310,9 @@ def test_model_names_are_short_where_they_can_be(page: Page) -> None:
     assert "model against model/initial" in page.text
     titles = {a.get("title") for _, a in page.tags}
     assert {BEFORE, AFTER} <= titles
+
+
+def test_each_described_set_has_its_rings_of_verbs(page: Page) -> None:
+    rings = [a for tag, a in page.tags if tag == "svg" and "sunburst" in a["class"]]
+    assert len(rings) == 1
+    assert "mixed: all pairs found, 73.3 % of its rows" in page.text.replace("\u00a0", " ")

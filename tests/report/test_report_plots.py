@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meadowlark.report.content import count, number, percent, short
-from meadowlark.report.data import entropy_bits, verb_noun_pairs
+from meadowlark.report.data import entropy_bits, in_one_vocabulary, verb_noun_pairs
 from meadowlark.report.examples import pick
 from meadowlark.report.plots import (
     Bars,
@@ -126,3 +126,11 @@ def test_verb_noun_pairs_of_a_stats_file() -> None:
     assert verb_noun_pairs(stats) == {"generated": {"explain cause": 12, "list": 4}}
     assert verb_noun_pairs(None) == {}
     assert verb_noun_pairs([1]) == {}
+
+
+def test_labels_as_people_write_them_are_counted_in_one_vocabulary() -> None:
+    from collections import Counter
+
+    written = Counter({"Rewrite": 2, "Rewrites": 1, "rewriting": 4, "haiku": 1})
+    assert in_one_vocabulary("type", written) == {"rewriting": 7, "haiku": 1}
+    assert in_one_vocabulary("difficulty", Counter({"Level 4": 1, "4": 2})) == {"4": 3}

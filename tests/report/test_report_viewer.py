@@ -128,7 +128,7 @@ def test_the_page_says_who_is_better_by_how_much_how_sure_and_who_says_so() -> N
     assert unsure.endswith("Neither is shown to be better.")
     (worse,) = answers_in_words([rate("judge:overlap", 0.2, 0.1, 0.3)], names)
     assert "no judgement of quality" in worse
-    assert worse.endswith("Worse, beyond chance.")
+    assert worse.endswith("It shares fewer words, beyond chance.")
 
 
 def test_a_jury_speaks_for_its_members_and_models_are_compared_in_their_rank() -> None:

@@ -152,6 +152,12 @@ def test_rows_that_would_be_left_out_are_faults_with_their_ids(
     assert warned(found) == ["max_length strikes often"]
 
 
+def test_rows_of_which_none_is_short_enough_are_a_fault(checked: Callable[..., Checked]) -> None:
+    found = checked([long_answer(400), long_answer(500)])
+    assert [fault.name for fault in found.faults] == ["nothing to train on"]
+    assert "all 2 rows would be left out" in found.faults[0].text
+
+
 def test_unreadable_lines_are_faults_that_say_where(
     checked: Callable[..., Checked], records: list[Record], base: Path, tmp_path: Path
 ) -> None:

@@ -253,7 +253,8 @@ class _Aside:
         self.results["repaired"] = self._repaired
         if self._found is not None:
             self._found.close()
-            self._place(run, PRIVATE_FILE)
+            # No output of the manifest: whoever deletes it must still have a folder to work with.
+            (self._aside / PRIVATE_FILE).replace(run.folder / PRIVATE_FILE)
             self.results["rows_with_private_data"] = self._n_private
             self.results["private_data"] = dict(sorted(self._kinds.items()))
         if questions:

@@ -43,6 +43,7 @@ WINNERS = {
 LABELLED = " · "
 """What divides a task from the label of the items that it is about (``difficulty 3``)."""
 AVERAGE = "average over "
+OVERLAP = "(judge:overlap"
 MOST_ROWS = 8
 MOST_ROWS_OF_A_TABLE = 40
 COUNTS = ("wins", "ties", "losses", "unreadable")
@@ -137,7 +138,7 @@ def answers_in_words(scores: Sequence[Score], names: dict[str, str]) -> list[str
             sentences.append(
                 f"{_who(judge)}: {names[s.model]} wins {percent(s.value)} against {over} (a tie "
                 f"counts half; {plural(s.n, 'prompt')}; {_interval_in_words(s, 0.5)}). "
-                + _verdict_in_words(s, 0.5, "Better", "Worse")
+                + _winner_in_words(judge, s)
             )
         # Of many pairs, the neighbours in rank: the others follow, or nearly.
         ranked = list(dict.fromkeys(s.model for s in own))
@@ -152,8 +153,7 @@ def answers_in_words(scores: Sequence[Score], names: dict[str, str]) -> list[str
             sentences.append(
                 f"{names[a]} against {names[b]}, over the same references: "
                 f"{number(100 * s.value, 1)} percentage points in win rate "
-                f"({_interval_in_words(s, 0.0)}). "
-                + _verdict_in_words(s, 0.0, f"{names[a]} is better", f"{names[b]} is better")
+                f"({_interval_in_words(s, 0.0)}). " + _better_in_words(judge, s, names[a], names[b])
             )
     return sentences
 
@@ -263,13 +263,36 @@ def _interval_in_words(s: Score, equal: float) -> str:
     return f"95 %: {low} to {high}, equal is {number(100 * equal, 0)}{lost}"
 
 
-def _verdict_in_words(s: Score, equal: float, better: str, worse: str) -> str:
+def _winner_in_words(judge: str, s: Score) -> str:
+    """Of a win rate; an overlap of words is never called better."""
+    if OVERLAP in judge:
+        return _verdict_in_words(
+            s,
+            0.5,
+            "It shares more words with the references",
+            "It shares fewer words",
+            "share more",
+        )
+    return _verdict_in_words(s, 0.5, "Better", "Worse")
+
+
+def _better_in_words(judge: str, s: Score, a: str, b: str) -> str:
+    """Of a difference between two models' win rates, the first minus the second."""
+    more, neither = ("shares more words", "share more") if OVERLAP in judge else (
+        "is better", "be better",
+    )  # fmt: skip
+    return _verdict_in_words(s, 0.0, f"{a} {more}", f"{b} {more}", neither)
+
+
+def _verdict_in_words(
+    s: Score, equal: float, better: str, worse: str, neither: str = "be better"
+) -> str:
     """What the interval allows to be said."""
     if s.low is not None and s.low > equal:
         return f"{better}, beyond chance."
     if s.high is not None and s.high < equal:
         return f"{worse}, beyond chance."
-    return "Neither is shown to be better."
+    return f"Neither is shown to {neither}."
 
 
 # --------------------------------------------------------------------------- plots

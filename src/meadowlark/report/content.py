@@ -54,6 +54,14 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Figures:
+    """Figures of one kind side by side where there is room, to be compared."""
+
+    figures: Sequence[Figure]
+    kind: str = field(default="figures", init=False)
+
+
+@dataclass(frozen=True)
 class Prose:
     """A paragraph; ``tone`` is empty or ``warning``."""
 

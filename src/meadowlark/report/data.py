@@ -15,12 +15,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from meadowlark.labels import (
+    OTHER,
+    normalise_difficulty,
+    normalise_type,
+    normalise_view,
+    topic_area,
+)
 from meadowlark.report import plots
 from meadowlark.report.content import (
     Cells,
     Column,
     Figure,
+    Figures,
     Heading,
+    Prose,
     Section,
     Table,
     count,
@@ -34,14 +43,29 @@ from meadowlark.report.content import (
 )
 from meadowlark.report.lineage import Lineage
 from meadowlark.report.read import RunFolder
+from meadowlark.report.sunburst import sunburst
 
 ROWS = "rows.parquet"
 TAGS = ("type", "view", "difficulty", "topic")
 """The tags that are shown as distributions, in this order."""
+NORMAL: dict[str, Callable[[str], str]] = {
+    "type": normalise_type,
+    "view": normalise_view,
+    "difficulty": normalise_difficulty,
+    "topic": topic_area,
+}
 TOP = 12
 """How many values of a tag are listed before the rest is added up."""
 FIELDS = ("instruction", "input", "output")
 HELD_OUT = "validation.parquet"
+FIGURE_CUT = 10
+"""AlpaCare's figure shows the pairs of verb and object that are seen more often than this ..."""
+RINGS = (
+    "Inner ring: the verb that an instruction opens with. Outer ring: the verb’s object. The angle "
+    "is the number of rows."
+)
+FEWEST_PAIRS = 20
+"""... where at least so many are: a small set shows all it has."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +222,7 @@ def _sources(sets: Sequence[DataSet]) -> Table:
 def _tags(sets: Sequence[DataSet]) -> list[Any]:
     blocks: list[Any] = []
     for name in TAGS:
-        counts = [(s, s.tag(name)) for s in sets]
+        counts = [(s, in_one_vocabulary(name, s.tag(name))) for s in sets]
         counts = [(s, c) for s, c in counts if c]
         if counts:
             blocks.append(_tag_table(name, counts))
@@ -207,11 +231,25 @@ def _tags(sets: Sequence[DataSet]) -> list[Any]:
     return blocks
 
 
+def in_one_vocabulary(name: str, counts: Counter[str]) -> Counter[str]:
+    """Counts of a tag's values by the words that generation uses; a topic by its field of medicine.
+
+    So seeds as clinicians wrote them, tasks and converted rows can stand side by side. What no
+    vocabulary has stays as it is.
+    """
+    found: Counter[str] = Counter()
+    for value, n in counts.items():
+        normal = NORMAL[name](value)
+        found[value if normal in ("", OTHER) else normal] += n
+    return found
+
+
 def _tag_table(name: str, counts: Sequence[tuple[DataSet, Counter[str]]]) -> Table:
-    total: Counter[str] = Counter()
+    # By the mean share, so that a small set's values stand beside a large one's.
+    total: dict[str, float] = {}
     for _, one in counts:
         for value, n in one.items():
-            total[value] += n
+            total[value] = total.get(value, 0.0) + n / sum(one.values())
     order = sorted(total, key=lambda v: (-total[v], v))
     top = sorted(order[:TOP]) if name == "difficulty" else order[:TOP]
     rows: list[dict[str, Any]] = []
@@ -234,7 +272,8 @@ def _tag_table(name: str, counts: Sequence[tuple[DataSet, Counter[str]]]) -> Tab
         )
     tagged = ", ".join(f"{label}: {plural(rows_, 'row')}" for label, rows_ in sums.items())
     entropy = "; ".join(f"{s.label} {entropy_bits(one):.2f} bits" for s, one in counts)
-    caption = f"{name.capitalize()}: rows and share of the rows that carry the tag (n of {tagged})."
+    what = "Topic by field of medicine" if name == "topic" else name.capitalize()
+    caption = f"{what}: rows and share of the rows that carry the tag (n of {tagged})."
     return Table(f"tag_{name}", f"{caption} Entropy over all values: {entropy}.", columns, rows)
 
 
@@ -285,7 +324,7 @@ def _lengths(sets: Sequence[DataSet]) -> list[Any]:
         Column("longest", counted("longest_characters"), "number"),
     ]
     caption = "Lengths in characters; rows in which the field is empty are counted apart."
-    figures = [_histogram(name, sets) for name in ("instruction", "output")]
+    figures = [_histogram(name, sets) for name in FIELDS]
     return [
         Heading("Lengths"),
         *[figure for figure in figures if figure is not None],
@@ -332,10 +371,47 @@ def _verbs(runs: Sequence[RunFolder]) -> list[Any]:
     """The verb-noun pairs of the runs' ``stats.json``, data sets side by side."""
     blocks: list[Any] = []
     for run in runs:
-        described = verb_noun_pairs(run.json("stats.json"))
+        stats = run.json("stats.json")
+        described = verb_noun_pairs(stats)
         if described:
-            blocks.append(_verb_table(run, described))
-    return [Heading("Verbs and their objects"), *blocks] if blocks else []
+            blocks += [_sunbursts(run, stats), _verb_table(run, described)]
+    return [Heading("Verbs and their objects"), Prose(RINGS), *blocks] if blocks else []
+
+
+def _sunbursts(run: RunFolder, stats: Any) -> Figures:
+    """AlpaCare's figure for each data set of a ``stats.json`` that has pairs.
+
+    As in the paper pairs seen more than 10 times are drawn; all of them where too few are.
+    """
+    drawn = []
+    for place, (label, one) in enumerate(stats["datasets"].items()):
+        pairs = [p for p in (one.get("verb_noun") or {}).get("pairs", ()) if p["count"]]
+        if not pairs:
+            continue
+        frequent = [p for p in pairs if p["count"] > FIGURE_CUT]
+        cut = len(frequent) >= FEWEST_PAIRS
+        nouns: dict[str, Counter[str]] = {}
+        for pair in frequent if cut else pairs:
+            nouns.setdefault(pair["verb"], Counter())[pair["noun"] or "–"] += pair["count"]
+        first = max(pairs, key=lambda pair: int(pair["count"]))
+        entropy = one.get("linguistic_entropy_bits")
+        facts = f"; linguistic entropy {number(entropy)} bits" if is_number(entropy) else ""
+        shown = sum(n for of in nouns.values() for n in of.values())
+        share = f", {percent(shown / one['rows'])} of its rows" if one.get("rows") else ""
+        which = f"pairs seen more than {FIGURE_CUT} times" if cut else "all pairs found"
+        drawn.append(
+            Figure(
+                sunburst(
+                    f"verbs-{slug(run.label)}-{place}",
+                    f"Verbs and their objects in {label}",
+                    f"{plural(len(nouns), 'verb')} with their most frequent objects; the most "
+                    f"frequent pair is {first['verb']} {first['noun']}. The table has the numbers.",
+                    nouns,
+                ),
+                f"{label}: {which}{share}{facts}.",
+            )
+        )
+    return Figures(drawn)
 
 
 def _verb_table(run: RunFolder, described: dict[str, Counter[str]]) -> Table:

@@ -148,7 +148,7 @@ def score_table(
     columns = [
         Column("task", lambda r: _task(r["task"], names), title=lambda r: r["task"]),
         Column("model", lambda r: rename(r["model"], names), "code", title=lambda r: r["model"]),
-        Column("metric", lambda r: r["metric"].replace("_", " ")),
+        Column("metric", lambda r: metric_in_words(r["metric"])),
         Column("value", _value, "number"),
         Column("95 % interval", _limits, "number"),
     ]
@@ -159,6 +159,13 @@ def score_table(
         Column("unreadable", counted("n_unreadable"), "number"),
     ]
     return Table(name, caption, columns, rows)
+
+
+def metric_in_words(metric: str) -> str:
+    """``win_rate`` as ``win rate``, ``rouge_l_f1`` as ``ROUGE-L F1``."""
+    words = re.sub(r"^rouge_(\w)", lambda found: f"ROUGE-{found[1].upper()}", metric)
+    words = words.replace("mcnemar", "McNemar").replace("_", " ")
+    return re.sub(r"\bf1\b", "F1", words)
 
 
 def _task(task: str, names: dict[str, str]) -> str:

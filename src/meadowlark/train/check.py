@@ -118,6 +118,7 @@ def check(
     findings = [
         *_row_faults([rows, validation]),
         *_rejected_faults(training, held_out),
+        *_nothing_left(training),
         *_contamination_faults(contamination),
         *_test_only_faults(options, limit),
         *_tokenizer_faults(tokenizer),
@@ -240,6 +241,15 @@ def _rejected_faults(*sets: Encoded | None) -> list[Finding]:
         )
         for reason, some in rows.items()
     ]
+
+
+def _nothing_left(training: Encoded) -> list[Finding]:
+    """That every row is rejected, were it only for its length: `train` could not begin."""
+    if len(training):
+        return []
+    reasons = ", ".join(f"{reason} ({n:,})" for reason, n in training.counts.rejected.items())
+    text = f"all {_rows(training.counts.read)} would be left out: {reasons}"
+    return [Finding("nothing to train on", "fault", text)]
 
 
 def _contamination_faults(found: Sequence[Contamination]) -> list[Finding]:

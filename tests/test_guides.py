@@ -1,0 +1,244 @@
+"""The guides in docs/ are true: their blocks run in order as written, their messages are ours."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import random
+import re
+import shlex
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from aiohttp import web
+from typer.exceptions import TyperException
+
+from chat_server import ChatServer, completion
+from meadowlark.dataset import read, read_manifest, write_table
+from meadowlark.records import Record, to_table
+from meadowlark.sources import SOURCES
+from shell import MEADOWLARK, ROOT, Block, blocks, few, parse, put, run_guide
+from tiny_model import make_tiny_model
+
+DOCS = ROOT / "docs"
+GENERATED = {"cli.md", "formats.md"}
+GUIDES = [page for page in sorted(DOCS.glob("*.md")) if page.name not in GENERATED]
+MOST_NOT_RUN = 5
+READING = {page: page.read_text(encoding="utf-8") for page in GUIDES}
+
+
+def typed() -> list[tuple[str, int, str]]:
+    """Every command in a block of every guide, the README and the reference, with its place."""
+    more = (ROOT / "README.md", DOCS / "cli.md")
+    pages = READING | {page: page.read_text(encoding="utf-8") for page in more}
+    return [
+        (page.name, block.line, command)
+        for page, text in pages.items()
+        for block in blocks(text)
+        for command in block.commands()
+    ]
+
+
+@pytest.mark.parametrize(("page", "line", "command"), typed())
+def test_every_command_that_a_guide_shows_parses(page: str, line: int, command: str) -> None:
+    words = shlex.split(re.split(r" #| \|\|? ", command)[0])
+    if words[1:] == ["--help"]:
+        return
+    try:
+        parse(words[1:])
+    except TyperException as error:
+        pytest.fail(f"{page}, line {line}: {command}: {error}")
+
+
+def test_at_most_five_blocks_are_not_run_and_each_says_why() -> None:
+    left_out = [block.not_run for text in READING.values() for block in blocks(text)]
+    reasons = [reason for reason in left_out if reason]
+    assert len(reasons) <= MOST_NOT_RUN
+    assert all(len(reason.split()) >= 4 for reason in reasons)
+
+
+def guide(name: str, folder: Path, given: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Run a guide in an empty folder ``folder``/work."""
+    put(folder / "bin", "meadowlark", MEADOWLARK)
+    (folder / "work").mkdir(exist_ok=True)
+    return run_guide(name, folder / "bin", folder / "work", given)
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs_word_by_word(tmp_path: Path) -> None:
+    said = guide("tutorial.md", tmp_path)
+    assert "nothing found wanting" in said
+    page = (tmp_path / "work" / "runs" / "report" / "report.html").read_text(encoding="utf-8")
+    assert "<h1>My first run</h1>" in page
+    for folder in ("tasks", "distinct", "generated", "converted", "mixed", "model", "scores"):
+        assert (tmp_path / "work" / "runs" / folder / "manifest.json").is_file()
+
+
+def test_the_tutorial_has_a_stage_a_block() -> None:
+    verbs = [
+        command.split()[1]
+        for block in blocks(READING[DOCS / "tutorial.md"])
+        for command in block.commands()
+    ]
+    assert set(verbs) >= {
+        "seeds", "generate", "filter", "respond", "convert", "clean", "mix", "check", "train",
+        "exam", "answer", "judge", "score", "report",
+    }  # fmt: skip
+
+
+async def ward(_: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    """A teacher in the house, by the request alone: lists of tasks, and answers with a person."""
+    content = body["messages"][-1]["content"]
+    rng = random.Random(hashlib.sha256(content.encode()).digest())
+    words = [" ".join(f"w{rng.randrange(10**6)}" for _ in range(8)) for _ in range(12)]
+    if "write tasks 4 to 15." not in content:
+        return completion(f"Dr. Helen Marsh (555-201-7788) says that {words[0]} help the patient.")
+    layout = "{n}. Type: Chat\nTopic: t\nView: nurse\nDifficulty: 2\nInstruction: {i}\nInput: x"
+    tasks = [layout.format(n=n, i=f"Explain {i}") for n, i in enumerate(words, start=4)]
+    return completion("\n".join(f"###\n{task}" for task in tasks))
+
+
+@pytest.mark.slow
+def test_the_hospitals_guide_runs_and_no_key_and_no_patient_is_left(
+    tmp_path: Path, search_for: Callable[[Path, str], dict[str, Any]]
+) -> None:
+    with ChatServer(ward) as server:
+        said = guide("hospital-data.md", tmp_path, {"http://localhost:8000/v1": server.url})
+        keys = {headers.get("Authorization") for headers, _ in server.asked}
+    runs = tmp_path / "work" / "runs"
+    assert keys == {"Bearer only-in-the-environment"}
+    assert search_for(runs, "only-in-the-environment")["found_in"] == []
+    assert "-rw-------" in said
+    for folder in ("redacted", "mixed"):
+        rows, _ = read(runs / folder, Record)
+        assert rows
+        for value in ("Whitfield", "4482913", "201-7788", "Helen Marsh", "12 May 2023"):
+            assert not any(value in row.input + row.output for row in rows), value
+
+
+RUN = {"tutorial.md", "hospital-data.md", "troubleshooting.md", "curation.md", "judging.md",
+       "training.md"}  # fmt: skip
+"""What is run here; the papers' guides are in test_recipes.py, teacher.md in test_teacher_guide."""
+ELSEWHERE = {"reproduce-alpacare.md", "reproduce-medalpaca.md", "teacher.md"}
+
+
+def test_no_command_stands_in_a_block_that_no_test_runs() -> None:
+    for page, text in READING.items():
+        found = blocks(text)
+        assert not [b for b in found if b.language != "bash" and b.commands()], page.name
+        if any(b.language == "bash" for b in found):
+            assert page.name in RUN | ELSEWHERE
+
+
+@pytest.mark.parametrize(
+    "block", [b for text in READING.values() for b in blocks(text) if b.language == "toml"]
+)
+def test_every_file_that_a_guide_shows_is_toml(block: Block) -> None:
+    assert tomllib.loads(block.text)
+
+
+def rows(folder: Path, n: int, start: int = 0) -> None:
+    """A folder of the shipped patients' questions with their answers, with a topic each."""
+    card = SOURCES["patient_questions"]
+    assert card.shipped is not None
+    found = [row for row in card.rows(card.shipped) if isinstance(row, Record)]
+    chosen = [row.evolve(tags={"topic": "fever"}) for row in found[start : start + n]]
+    assert len(chosen) == n
+    assert all(row.output for row in chosen)
+    folder.mkdir(parents=True)
+    write_table(folder / "rows.parquet", to_table(chosen, Record))
+
+
+@pytest.mark.slow
+def test_the_guide_to_curation_runs(tmp_path: Path, real_data: Path) -> None:
+    for place, name in enumerate(("rows", "wikidoc", "medquad", "generated")):
+        rows(tmp_path / "work" / "runs" / name, 30, 30 * place)
+    # Converted questions share one instruction, which the filter is not for.
+    seeds, _ = read(ROOT / "src" / "meadowlark" / "demo" / "seeds.jsonl", Record)
+    tasks = tmp_path / "work" / "runs" / "tasks"
+    tasks.mkdir()
+    write_table(tasks / "rows.parquet", to_table(seeds, Record))
+    guide("curation.md", tmp_path, {"MEADOWLARK_DATA": str(real_data)})
+    made = tmp_path / "work" / "runs"
+    for folder in ("filtered-as-alpacare", "clean-of-exams", "clean-by-rules", "mixed-by-topic"):
+        assert read_manifest(made / folder).rows["kept"] > 0
+    assert read_manifest(made / "clean-by-rules").options["rules"]
+
+
+def test_the_guide_to_training_plans_what_it_says(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    rows(work / "mixed", 60)
+    (work / "configs").symlink_to(ROOT / "configs")
+    assert "NVIDIA H100" in guide("training.md", tmp_path, {"HF_HUB_OFFLINE": "1"})
+
+
+async def judge(_: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    """A verdict by the request alone."""
+    content = body["messages"][-1]["content"]
+    return completion(["Output (a)", "Output (b)", "Tie"][len(content) % 3])
+
+
+@pytest.mark.slow
+def test_the_guide_to_judging_runs(tmp_path: Path, real_data: Path) -> None:
+    work = tmp_path / "work"
+    prompts = Path("alpacare/MedInstruct-test.jsonl")
+    few(real_data / prompts, work / "DATA" / prompts, 4)
+    few(real_data / prompts, work / prompts.name, 4)
+    for name in ("gpt-4", "claude-2"):
+        answers = real_data / "alpacare" / "reference_outputs" / name / "medsi_output.jsonl"
+        few(answers, work / "published" / f"{name}.jsonl", 300)
+    make_tiny_model(work / "runs" / "tuned", context=4096)
+    keys = {"OPENAI_API_KEY": "none", "ANTHROPIC_API_KEY": "none"}
+    with ChatServer(judge) as server:
+        said = guide("judging.md", tmp_path, keys | {"http://localhost:8000/v1": server.url})
+        assert len(server.asked) == 4 * 2 * 2
+    assert "nothing was sent" in said
+    assert (work / "runs" / "report" / "report.html").is_file()
+
+
+def test_the_index_lists_every_page() -> None:
+    listed = set(re.findall(r"\]\((\S+?\.md)\)", READING[DOCS / "index.md"]))
+    assert listed == {page.name for page in DOCS.glob("*.md")} - {"index.md"}
+
+
+def texts_of(module: Path) -> Iterator[str]:
+    """Every string of a module as the compiler joins it, with … where a value is put in."""
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.JoinedStr):
+            yield "".join(
+                str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values
+            )
+
+
+@functools.cache
+def messages() -> str:
+    """All strings of the program, a line each."""
+    modules = sorted((ROOT / "src" / "meadowlark").rglob("*.py"))
+    return "\n".join(text for module in modules for text in texts_of(module))
+
+
+def quoted(page: str) -> list[str]:
+    """The messages in the first column of a page's tables."""
+    return re.findall(r"^\| `([^`]+)` \|", page, re.M)
+
+
+@pytest.mark.parametrize("message", quoted(READING[DOCS / "troubleshooting.md"]))
+def test_every_message_of_the_troubleshooting_page_is_the_programs(message: str) -> None:
+    assert len(message) >= 10
+    assert message in messages()
+
+
+def test_a_message_that_nobody_writes_is_noticed() -> None:
+    assert len(quoted(READING[DOCS / "troubleshooting.md"])) >= 40
+    assert "is above the model's patience of " not in messages()
+
+
+def test_the_troubleshooting_page_runs(tmp_path: Path) -> None:
+    assert "meadowlark" in guide("troubleshooting.md", tmp_path)
