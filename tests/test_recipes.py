@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -41,6 +42,10 @@ def commands(recipe: Path, tmp_path: Path, *arguments: str) -> list[list[str]]:
     put(bin_, "scontrol", "#!/bin/sh\necho node1\n")
     (tmp_path / "out" / "raw" / "one").mkdir(parents=True)
     given = {"SEEDS": "seeds.jsonl", "DATA": "data", "MEADOWLARK_DATA": "data"}
+    raw = tmp_path / "raw"  # what medical-meadow.sh adds is there, and empty
+    for name in re.findall(r"^ *add \S+ (\S+)", recipe.read_text(encoding="utf-8"), re.M):
+        put(raw / Path(name).parent, Path(name).name, "")
+    given |= {"RAW": str(raw)}
     given |= {"SLURM_JOB_ID": "1", "SLURM_JOB_NODELIST": "node[1-2]", "NOTED": str(noted)}
     words = [str(recipe), *(arguments or [str(tmp_path / "out")])]
     done = bash(words, bin_, tmp_path, given)
