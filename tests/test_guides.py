@@ -128,7 +128,7 @@ ELSEWHERE = {"reproduce-alpacare.md", "reproduce-medalpaca.md", "teacher.md"}
 
 
 SERVERS = {"annotating.md", "serving.md"}
-"""Guides whose commands start servers: they parse here; tests/serve and tests/annotate start them."""
+"""Guides whose commands start servers, which tests/serve and tests/annotate do in other words."""
 
 
 def test_no_command_stands_in_a_block_that_no_test_runs() -> None:
