@@ -44,6 +44,8 @@ LABELLED = " · "
 """What divides a task from the label of the items that it is about (``difficulty 3``)."""
 AVERAGE = "average over "
 OVERLAP = "(judge:overlap"
+UNNAMED = "unnamed"
+"""What stands for a judge whose name its verdicts do not hold (evaluate/verdicts.py)."""
 MOST_ROWS = 8
 MOST_ROWS_OF_A_TABLE = 40
 COUNTS = ("wins", "ties", "losses", "unreadable")
@@ -138,7 +140,7 @@ def answers_in_words(scores: Sequence[Score], names: dict[str, str]) -> list[str
             sentences.append(
                 f"{_who(judge)}: {names[s.model]} wins {percent(s.value)} against {over} (a tie "
                 f"counts half; {plural(s.n, 'prompt')}; {_interval_in_words(s, 0.5)}). "
-                + _winner_in_words(judge, s)
+                + (_one_by_one(judge, s, scores, names) or _winner_in_words(judge, s))
             )
         # Of many pairs, the neighbours in rank: the others follow, or nearly.
         ranked = list(dict.fromkeys(s.model for s in own))
@@ -248,6 +250,8 @@ def _who(judge: str, *, start: bool = True) -> str:
         words = "the majority of people"
     else:
         words = f"{'the judge model' if kind == 'judge' else 'the person'} {name}"
+        if name == UNNAMED:
+            words = "a judge model that the verdicts do not name"
     if kind not in ("judge", "human"):
         words = by  # "3 graders"
     if criterion not in ("preference", "rubric") and name != "overlap":
@@ -274,6 +278,33 @@ def _winner_in_words(judge: str, s: Score) -> str:
             "share more",
         )
     return _verdict_in_words(s, 0.5, "Better", "Worse")
+
+
+def _one_by_one(judge: str, average: Score, scores: Sequence[Score], names: dict[str, str]) -> str:
+    """What an average over references is made of: better than these, worse than those. Empty for
+    a rate that is no average, of which the average's own verdict would hide the rest."""
+    if AVERAGE not in average.task:
+        return ""
+    overlaps = OVERLAP in judge
+    groups: dict[str, list[str]] = {
+        "fewer words shared than by" if overlaps else "worse than": [],
+        "not shown to differ from": [],
+        "more words shared than by" if overlaps else "better than": [],
+    }
+    worse, unknown, better = groups.values()
+    for s in scores:
+        start = f"{judge}): against "
+        if s.metric != "win_rate" or s.model != average.model or LABELLED in s.task:
+            continue
+        if not s.task.startswith(start) or AVERAGE in s.task:
+            continue
+        other = s.task.removeprefix(start)
+        words = f"{names.get(other, other)} ({percent(s.value)}; {_interval_in_words(s, 0.5)})"
+        below = s.high is not None and s.high < 0.5
+        above = s.low is not None and s.low > 0.5
+        (worse if below else better if above else unknown).append(words)
+    found = [f"{how} {', '.join(those)}" for how, those in groups.items() if those]
+    return f"One by one: {'; '.join(found)}." if found else ""
 
 
 def _better_in_words(judge: str, s: Score, a: str, b: str) -> str:
