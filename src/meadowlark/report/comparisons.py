@@ -93,7 +93,8 @@ def section(lineage: Lineage) -> Section | None:
             blocks.append(table)
     if verdicts:
         blocks += _verdict_blocks(verdicts, names)
-    lead = f"Judged by {', '.join(judges)}." if judges else ""
+    words = ["a judge model without a name" if j == f"judge:{UNNAMED}" else j for j in judges]
+    lead = f"Judged by {', '.join(words)}." if judges else ""
     if any("overlap" in judge for judge in judges):
         lead += (
             " The overlap judge prefers the answer that shares more words with a reference: "
@@ -397,8 +398,9 @@ def _label_plots(rates: Sequence[Score], names: dict[str, str]) -> list[Figure]:
 
 
 def _rate_plot(rates: Sequence[Score], names: dict[str, str]) -> Figure:
-    kinds = {s.task.partition(": against ")[0] for s in rates}
-    rows = [against(score, names, several=len(kinds) > 1) for score in rates]
+    kinds = {s.task.partition("): ")[0] for s in rates}
+    alone = len({s.model for s in rates}) == 1
+    rows = [against(score, names, several=len(kinds) > 1, alone=alone) for score in rates]
     drawn = plots.interval_plot(
         "win-rates",
         "Win rates",
@@ -410,7 +412,9 @@ def _rate_plot(rates: Sequence[Score], names: dict[str, str]) -> Figure:
     n = ", ".join(f"{n:,}" for n in dict.fromkeys(s.n for s in rates))
     lost = sum(s.n_unreadable for s in rates)
     return Figure(
-        drawn, f"Win rates with 95 % intervals. n = {n} items; {plural(lost, 'item')} unreadable."
+        drawn,
+        f"Win rates{f' of {names[rates[0].model]}' if alone else ''} with 95 % intervals. "
+        f"n = {n} items; {plural(lost, 'item')} unreadable.",
     )
 
 

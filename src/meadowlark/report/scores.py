@@ -94,11 +94,14 @@ def rename(words: str, names: dict[str, str]) -> str:
     return re.sub(rf"(?<![\w/])({anywhere})(?![\w/])", lambda m: names[m[1]], words)
 
 
-def against(score: Score, names: dict[str, str], *, several: bool) -> plots.Interval:
-    """``X against Y``, with the rest of the task's name where there are several of them."""
+def against(
+    score: Score, names: dict[str, str], *, several: bool, alone: bool = False
+) -> plots.Interval:
+    """``X against Y``, with the rest of the task's name where there are several of them, and
+    without X where it is ``alone``."""
     one = interval(score, names)
-    task, found, other = rename(score.task, names).partition(": against ")
-    words = f"{one.label} against {other}" if found else one.label
+    task, found, other = rename(score.task, names).rpartition(": ")
+    words = one.label if not found else other if alone else f"{one.label} {other}"
     if several:
         words = f"{words} · {task}"
     return plots.Interval(shorten(words, 38), one.value, one.low, one.high, one.shown)
