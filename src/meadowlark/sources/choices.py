@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from meadowlark.tasks.task import letters
+
 ANSWER_WITH_LETTER = "Answer this multiple-choice question with the letter and text of one option."
-LETTERS = "ABCDEFGHIJ"
 
 
 def question_with_options(question: str, choices: Mapping[str, str]) -> str:
@@ -15,4 +16,4 @@ def question_with_options(question: str, choices: Mapping[str, str]) -> str:
 
 def lettered(choices: Sequence[str]) -> dict[str, str]:
     """Options under the letters from A on."""
-    return dict(zip(LETTERS, choices, strict=False))
+    return dict(zip(letters(len(choices)), choices, strict=True))

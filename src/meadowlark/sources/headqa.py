@@ -14,7 +14,6 @@ from meadowlark.errors import UserError
 from meadowlark.records import Record, Rejected
 from meadowlark.sources.choices import (
     ANSWER_WITH_LETTER,
-    LETTERS,
     lettered,
     question_with_options,
 )
@@ -39,7 +38,7 @@ def _row(item: Mapping[str, Any], exam: str, category: str) -> Record | Rejected
     options = lettered([text(answer.get("atext")) for answer in answers])
     numbers = [text(answer.get("aid")) for answer in answers]
     right = text(item.get("ra"))
-    letter = LETTERS[numbers.index(right)] if right in numbers else ""
+    letter = list(options)[numbers.index(right)] if right in numbers else ""
     record = SOURCE.record(
         ANSWER_WITH_LETTER,
         question_with_options(question, options),

@@ -13,7 +13,6 @@ from typing import Any
 from meadowlark.records import Record, Rejected
 from meadowlark.sources.choices import (
     ANSWER_WITH_LETTER,
-    LETTERS,
     lettered,
     question_with_options,
 )
@@ -38,7 +37,7 @@ def _row(item: Mapping[str, Any], first: int) -> Record | Rejected:
     right: Any = item.get("cop")
     options = lettered([text(item.get(name)) for name in ("opa", "opb", "opc", "opd")])
     known = isinstance(right, int) and first <= right < first + 4
-    letter = LETTERS[right - first] if known else ""
+    letter = list(options)[right - first] if known else ""
     answer = f"{letter}. {options.get(letter, '')}"
     explanation = text(item.get("exp"))
     record = SOURCE.record(

@@ -15,7 +15,6 @@ from meadowlark.errors import UserError
 from meadowlark.records import Record, Rejected
 from meadowlark.sources.choices import (
     ANSWER_WITH_LETTER,
-    LETTERS,
     lettered,
     question_with_options,
 )
@@ -64,8 +63,8 @@ def _row(row: list[str], subject: str, split: str, where: str) -> Record | Rejec
         bad = SOURCE.record(ANSWER_WITH_LETTER, row[0], "")
         return Rejected(bad, "wrong number of columns", f"{where}: {len(row)}, not {len(HEADER)}")
     question, *choices, answer = row
-    letter = LETTERS[int(answer)] if answer in ("0", "1", "2", "3") else answer
     options = lettered(choices)
+    letter = list(options)[int(answer)] if answer in ("0", "1", "2", "3") else answer
     record = SOURCE.record(
         ANSWER_WITH_LETTER,
         question_with_options(question, options),

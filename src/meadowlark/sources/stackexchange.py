@@ -56,7 +56,7 @@ def rows(raw: Path, answers: str = "voted", site: str = "") -> Iterator[Record |
         with open_member(raw, "Posts.xml") as file:
             _fill(posts, file, answers, raw, rejected)
         yield from rejected
-        for row in _chosen(posts, answers):
+        for row in posts.execute(CHOSEN[answers]):
             yield _row(row, site)
         orphans = posts.execute(
             "select count(*) from answers where question not in (select id from questions)"
@@ -141,10 +141,6 @@ CHOSEN = {
     "accepted": "select q.*, a.* from questions q join answers a on a.id = q.accepted"
     " and a.question = q.id order by q.id",
 }
-
-
-def _chosen(posts: sqlite3.Connection, answers: str) -> Iterator[tuple[Any, ...]]:
-    yield from posts.execute(CHOSEN[answers])
 
 
 _question = functools.lru_cache(maxsize=8)(to_markdown)
