@@ -17,10 +17,11 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## the whole path on shipped material, on a CPU, without network
 	$(BIN)/meadowlark demo --out runs/demo
 
+# The same examples at every call: one who runs the tests learns what their change broke.
 test: $(READY)  ## every test but the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --hypothesis-profile=ci
 
-test-all: $(READY)
+test-all: $(READY)  ## every test, and with new random examples each time
 	$(BIN)/python -m pytest
 
 lint: $(READY)

@@ -30,8 +30,18 @@ def test_nothing_of_a_stop_string_is_ever_shown(text: str, stop: list[str]) -> N
         if unfolding.stopped:
             break
     shown += unfolding.end()
-    end = min([text.index(s) for s in stop if s in text], default=len(text))
+    # A generation ends with the first token that completes a stop string: what would have followed
+    # it was never written, and a stop string that began earlier but was not yet whole is no stop.
+    written = text[: len(decode(unfolding.ids))]
+    end = min([written.index(s) for s in stop if s in written], default=len(text))
     assert shown == text[:end] == unfolding.text()
+    assert not any(s in decode(unfolding.ids[:-1]) for s in stop)
+
+
+def test_the_first_stop_string_that_is_whole_ends_the_answer() -> None:
+    unfolding = Unfolding(lambda ids: "".join(map(chr, ids)), ["c", "aca"])
+    assert [unfolding.add(ord(character)) for character in "ac"] == ["", "a"]
+    assert unfolding.stopped
 
 
 def test_a_character_in_several_tokens_comes_whole() -> None:
