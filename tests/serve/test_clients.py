@@ -299,7 +299,10 @@ def test_a_vllm_of_another_environment_is_started_proved_and_ended(
 
 def test_a_vllm_that_does_not_start_says_why(tiny: Path, tmp_path: Path) -> None:
     broken = tmp_path / "python3"
-    broken.write_text("#!/bin/sh\necho no GPU here $VLLM_API_KEY >&2; exit 3\n")
+    broken.write_text(
+        "#!/bin/sh\necho worker: ValueError: no GPU here $VLLM_API_KEY >&2\n"
+        "for i in 1 2 3 4 5 6 7 8 9; do echo line $i; done; exit 3\n"
+    )
     broken.chmod(0o755)
     started = vllm.start(str(broken), str(tiny), "tuned", None)
     with pytest.raises(UserError, match=r"ended with 3(.|\n)*no GPU here \*\*\*"):
@@ -313,8 +316,15 @@ def test_how_vllm_is_asked_for_an_adapter(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text(
         json.dumps({"peft_type": "LORA", "r": 24, "base_model_name_or_path": "base"})
     )
-    line = vllm.command_line("vllm", f"base+{tmp_path}", "tuned", 1, Path("t"), context=512)
+    options = "--tensor-parallel-size 2 --tool 'a b'"
+    line = vllm.command_line(
+        "vllm", f"base+{tmp_path}", "tuned", 1, Path("t"), context=512, options=options
+    )
     assert line[:3] == ["vllm", "serve", "base"]
     assert line[line.index("--lora-modules") + 1] == f"tuned={tmp_path}"
     assert line[line.index("--max-lora-rank") + 1] == "32"
     assert line[line.index("--max-model-len") + 1] == "512"
+    assert line[line.index("--dtype") + 1] == "float32"  # ours, where there is no GPU
+    assert line[-4:] == ["--tensor-parallel-size", "2", "--tool", "a b"]
+    with pytest.raises(UserError, match=r"--vllm-options .* No closing quotation"):
+        vllm.command_line("vllm", "base", "tuned", 1, Path("t"), options="'a")

@@ -60,6 +60,9 @@ def serve(
     vllm_key_env: Annotated[
         str, typer.Option("--vllm-key-env", help="NAME of the variable with the key of that URL.")
     ] = "",
+    vllm_options: Annotated[
+        str, typer.Option("--vllm-options", help="More for a vLLM started here, as for a shell.")
+    ] = "",
     template: Template = None,
     quantise: QuantiseOption = None,
     context: Context = None,
@@ -92,6 +95,7 @@ def serve(
       meadowlark serve hf:runs/demo/model
       meadowlark serve hf:base+tuned --quantise nf4 --port 8010
       meadowlark serve hf:served --vllm ~/vllm/bin/python
+      meadowlark serve hf:served --vllm vllm --vllm-options "--tensor-parallel-size 2"
       meadowlark serve hf:served --host 0.0.0.0 --api-key-env MEADOWLARK_SERVER_KEY
     """
     import asyncio
@@ -109,6 +113,7 @@ def serve(
             name=name,
             vllm=vllm,
             vllm_key_env=vllm_key_env,
+            vllm_options=vllm_options,
             template=template,
             quantise=quantise_of(quantise),
             context=context,
@@ -127,6 +132,7 @@ async def _serve(
     name: str,
     vllm: str,
     vllm_key_env: str,
+    vllm_options: str,
     template: str | None,
     quantise: Quantised | None,
     context: int | None,
@@ -158,7 +164,13 @@ async def _serve(
             proof = open_proof(reference, template)
             stdout.print(f"starting {found}", markup=False)
             started = engine.start(
-                found, reference, name, template, quantise=quantise, context=context
+                found,
+                reference,
+                name,
+                template,
+                quantise=quantise,
+                context=context,
+                options=vllm_options,
             )
             await engine.wait(started)
             voice = EngineVoice(name, started.url, name, proof, started.key)

@@ -65,9 +65,7 @@ def open_local(
     prompter = open_prompter(reference, template, plain=plain)
     parts = parts_of(reference)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = torch.float32
-    if device.type == "cuda":
-        dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    dtype = precision_of(device)
     logs: Any = transformers.utils.logging
     logs.disable_progress_bar()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # else a line a layer, on a CPU
@@ -87,6 +85,15 @@ def open_local(
         model = put_on(model, parts.adapter).get_base_model()
     model = model.to(device).eval()
     return TransformersModel(model, prompter, reference, context_length)
+
+
+def precision_of(device: torch.device) -> torch.dtype:
+    """What a model computes in there, on whichever engine."""
+    import torch
+
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
 def _quantisation(kind: Quantised, compute: torch.dtype) -> Any:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -23,6 +25,7 @@ import aiohttp
 
 from meadowlark.errors import UserError
 from meadowlark.llm.endpoint import checked_url
+from meadowlark.llm.local import precision_of
 from meadowlark.llm.prompter import open_prompter, parts_of
 from meadowlark.serve.opening import open_proof
 from meadowlark.serve.voices import EngineVoice
@@ -30,6 +33,7 @@ from meadowlark.terminal import printable
 
 START_TIMEOUT_S = 900.0
 END_TIMEOUT_S = 20.0
+_CAUSE = re.compile(r"\b\w+(?:Error|Exception): ")
 
 
 @dataclass
@@ -43,9 +47,14 @@ class Process:
     log: IO[bytes] = field(repr=False)
 
     def tail(self) -> str:
-        """The last lines of its log, fit for a terminal and without its key."""
+        """Its first errors and its last lines, fit for a terminal and without its key.
+
+        The processes that it starts tell the cause, long before it says itself that they ended.
+        """
         text = Path(self.log.name).read_text(encoding="utf-8", errors="replace")
-        return printable("\n".join(text.strip().splitlines()[-8:])).replace(self.key, "***")
+        lines = text.strip().splitlines()
+        causes = [line for line in lines[:-6] if _CAUSE.search(line)]
+        return printable("\n".join([*causes[:2], *lines[-6:]])).replace(self.key, "***")
 
     def stop(self) -> None:
         """End it and all that it started."""
@@ -75,7 +84,7 @@ def command_line(
 ) -> list[str]:
     """How vLLM is started for a checkpoint: by its command, or by a Python that has it.
 
-    ``how`` holds ``quantise`` and ``context``.
+    ``how`` holds ``quantise``, ``context`` and ``options``, more of its own as for a shell.
     """
     parts = parts_of(reference)
     is_python = Path(found).name.startswith(("python", "pypy"))
@@ -84,6 +93,7 @@ def command_line(
     line += ["--model", parts.base] if is_python else [parts.base]
     line += ["--served-model-name", base_name, "--host", "127.0.0.1", "--port", str(port)]
     line += ["--chat-template", str(chat_template), "--generation-config", "vllm"]
+    line += ["--dtype", _precision()]
     if parts.adapter:
         line += ["--enable-lora", "--lora-modules", f"{name}={parts.adapter}"]
         line += ["--max-lora-rank", str(_rank(parts.adapter))]
@@ -95,7 +105,18 @@ def command_line(
                 "vLLM quantises in flight to nf4 only; leave --quantise int8 to no vLLM"
             )
         line += ["--quantization", "bitsandbytes"]
-    return line
+    try:
+        return line + shlex.split(str(how.get("options") or ""))
+    except ValueError as error:
+        raise UserError(f"--vllm-options {how['options']!r}: {error}") from None
+
+
+def _precision() -> str:
+    """Our own engine's: left to itself, vLLM halves a checkpoint in float32, on a CPU too."""
+    import torch
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return str(precision_of(device)).removeprefix("torch.")
 
 
 def _rank(adapter: str) -> int:
