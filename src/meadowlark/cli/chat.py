@@ -32,6 +32,8 @@ from meadowlark.templates import neutralise, user_content
 if TYPE_CHECKING:
     from meadowlark.llm.local import Quantised
 
+GRACE_S = 5.0
+"""How long answers on the page may go on at a stop."""
 HELP = """\
   TEXT            ask
   /input TEXT     input (a report, a table) for the next instruction
@@ -238,6 +240,7 @@ def _on_page(
     api_key_env: str,
 ) -> None:
     """Serve the chat page for one model, or for two to be compared."""
+    from meadowlark.listening import take_address, url_of
     from meadowlark.serve.chat_page import make_page_app
     from meadowlark.serve.opening import names_of, open_voice
     from meadowlark.serve.server import run
@@ -248,6 +251,7 @@ def _on_page(
     key = server_key(host, api_key_env)
     if len(models) == 2 and not by:
         raise UserError('votes need the name of who votes: --by NAME, as --by "Dr Osei"')
+    taken = take_address(host, port)
     kept = Votes(votes, by) if len(models) == 2 else None
     try:
         voices = [
@@ -270,16 +274,14 @@ def _on_page(
                 max_tokens=max_tokens,
                 temperature=temperature,
             )
+            url = url_of(host, taken) + "/"
             await run(
-                app,
-                host,
-                port,
-                grace_s=5.0,
-                ready=lambda at: announce(host, at, voices, bool(key), "/"),
+                app, taken, grace_s=GRACE_S, ready=lambda: announce(url, voices, bool(key))
             )
 
         asyncio.run(main())
     finally:
+        taken.close()
         if kept is not None:
             kept.close()
             print(f"{kept.count} votes in {votes}")

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +25,7 @@ from typing import Any
 
 from aiohttp import web
 
-from meadowlark import NOTICE, __version__
+from meadowlark import NOTICE, __version__, listening
 from meadowlark.errors import MeadowlarkError, UserError
 from meadowlark.serve.guard import Key, Limits, guard, read_body
 from meadowlark.serve.voices import Busy, Ending, LocalVoice, TooLong, Voice
@@ -46,7 +46,6 @@ from meadowlark.serve.wire import (
 VOICES = web.AppKey("voices", dict[str, Voice])
 LIMITS = web.AppKey("limits", Limits)
 DRAINING = web.AppKey("draining", asyncio.Event)
-IN_FLIGHT = web.AppKey("in_flight", set[str])
 BEGAN = int(time.time())
 
 
@@ -70,7 +69,7 @@ def make_app(
         client_max_size=limits.body_bytes,
     )
     app[VOICES] = {voice.name: voice for voice in voices}
-    app[LIMITS], app[DRAINING], app[IN_FLIGHT] = limits, draining, set()
+    app[LIMITS], app[DRAINING] = limits, draining
     app.router.add_get("/health", _health)
     app.router.add_get("/v1/models", _models)
     app.router.add_get("/v1/models/{name:.+}", _model)
@@ -87,52 +86,23 @@ def make_app(
 
 async def run(
     app: web.Application,
-    host: str,
-    port: int,
+    taken: socket.socket,
     *,
     grace_s: float,
-    ready: Callable[[int], None] = lambda port: None,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; then take nothing new, and end what is at work.
 
-    What is not answered ``grace_s`` seconds later is cut off; so it is at a second signal.
-    ``ready`` gets the port once the server listens (``port`` 0 takes a free one). UserError where
-    the address cannot be had.
+    A client that leaves ends its own answer; ``grace_s`` and ``ready`` are :func:`listening.run`'s.
     """
-    runner = web.AppRunner(
-        app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0, handle_signals=False
+    await listening.run(
+        app,
+        taken,
+        grace_s=grace_s,
+        cancels_when_left=True,
+        stopping=app[DRAINING].set,
+        ready=ready,
     )
-    await runner.setup()
-    stop = asyncio.Event()
-    hurry = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def signalled() -> None:
-        (hurry if stop.is_set() else stop).set()
-
-    signals = (signal.SIGTERM, signal.SIGINT)
-    with contextlib.suppress(ValueError, RuntimeError):  # not the main thread: a test
-        for number in signals:
-            loop.add_signal_handler(number, signalled)
-    try:
-        site = web.TCPSite(runner, host, port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise UserError(
-                f"{host}:{port} cannot be listened on ({error.strerror or error}); another --port?"
-            ) from None
-        ready(runner.addresses[0][1])
-        await stop.wait()
-        app[DRAINING].set()
-        deadline = loop.time() + grace_s
-        while app[IN_FLIGHT] and loop.time() < deadline and not hurry.is_set():
-            await asyncio.sleep(0.02)
-    finally:
-        await runner.cleanup()
-        with contextlib.suppress(ValueError, RuntimeError):
-            for number in signals:
-                loop.remove_signal_handler(number)
 
 
 # --------------------------------------------------------------------------- routes
@@ -207,19 +177,18 @@ async def _complete(request: web.Request) -> web.StreamResponse:
         "created": int(time.time()),
         "model": voice.name,
     }
-    with in_flight(request):
-        if asked.stream:
-            return await _streamed(request, voice, asked, head)
-        pieces: list[str] = []
-        ending = Ending("unknown", 0, 0)
-        with refusals():
-            async with contextlib.aclosing(voice.answer(asked.turns, asked.sampling)) as answer:
-                async for item in answer:
-                    if isinstance(item, Ending):
-                        ending = item
-                    else:
-                        pieces.append(item)
-        return web.json_response(completion(head, "".join(pieces), ending))
+    if asked.stream:
+        return await _streamed(request, voice, asked, head)
+    pieces: list[str] = []
+    ending = Ending("unknown", 0, 0)
+    with refusals():
+        async with contextlib.aclosing(voice.answer(asked.turns, asked.sampling)) as answer:
+            async for item in answer:
+                if isinstance(item, Ending):
+                    ending = item
+                else:
+                    pieces.append(item)
+    return web.json_response(completion(head, "".join(pieces), ending))
 
 
 async def _streamed(
@@ -264,17 +233,6 @@ async def begin_events(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers=headers)
     await response.prepare(request)
     return response
-
-
-@contextlib.contextmanager
-def in_flight(request: web.Request) -> Iterator[None]:
-    """Count a request as at work: a server that stops waits for it."""
-    name = uuid.uuid4().hex
-    request.app[IN_FLIGHT].add(name)
-    try:
-        yield
-    finally:
-        request.app[IN_FLIGHT].discard(name)
 
 
 @contextlib.contextmanager
