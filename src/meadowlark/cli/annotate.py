@@ -179,7 +179,9 @@ def _serve(store: Store, host: str, port: int, url: str | None, new_links: bool)
                 f"everybody's link, the administrator's first, is in {links}", markup=False
             )
             if not is_loopback(host) and not base.startswith("https://"):
-                warning = "warning: without TLS whoever is on the network can read links and answers"
+                warning = (
+                    "warning: without TLS whoever is on the network can read links and answers"
+                )
                 stdout.print(warning, markup=False, style="yellow")
             stdout.print(NOTICE, markup=False)
 

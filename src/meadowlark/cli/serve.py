@@ -180,8 +180,8 @@ async def _serve(
 
 def server_key(host: str, variable: str) -> str:
     """The key that clients must send; UserError where one is needed and there is none."""
-    from meadowlark.llm.keys import read_key
     from meadowlark.listening import is_loopback
+    from meadowlark.llm.keys import read_key
 
     if variable:
         key = read_key(variable)

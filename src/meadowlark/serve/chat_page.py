@@ -29,7 +29,14 @@ from meadowlark.errors import MeadowlarkError
 from meadowlark.llm.chat import Sampling, well_formed
 from meadowlark.records import Answer, AnswerStatus, Question, Turn, Verdict, Winner, record_id
 from meadowlark.serve.guard import Limits, read_body
-from meadowlark.serve.server import LIMITS, begin_events, make_app, refusals, voice_of
+from meadowlark.serve.server import (
+    LIMITS,
+    begin_events,
+    in_the_middle,
+    make_app,
+    refusals,
+    voice_of,
+)
 from meadowlark.serve.voices import Ending, Voice
 from meadowlark.serve.votes import Votes
 from meadowlark.serve.wire import Refused, event, parse_json
@@ -199,9 +206,9 @@ async def _told(
                 pieces.append(item)
                 await response.write(event({"text": item}))
                 item = await anext(answer)
-        except MeadowlarkError:
-            await response.write(event({"error": "The model failed in the middle."}))
-            return response, "failed"
+        except MeadowlarkError as error:
+            await response.write(event({"error": in_the_middle(error)}))
+            return response, "truncated" if pieces else "failed"
         await response.write(event({"end": item.finish}))
         await response.write_eof()
     if item.finish == "refused":

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 import time
 import uuid
@@ -27,7 +28,8 @@ from aiohttp import web
 
 from meadowlark import NOTICE, __version__, listening
 from meadowlark.errors import MeadowlarkError, UserError
-from meadowlark.serve.guard import Key, Limits, guard, read_body
+from meadowlark.llm.errors import CallFailed
+from meadowlark.serve.guard import LOG, Key, Limits, guard, read_body
 from meadowlark.serve.voices import Busy, Ending, LocalVoice, TooLong, Voice
 from meadowlark.serve.wire import (
     DONE,
@@ -206,8 +208,8 @@ async def _streamed(
                 item = await anext(pieces)
         except ConnectionError:
             raise
-        except Exception:
-            failed = Refused(500, "the model failed in the middle", code="model_failed")
+        except Exception as error:
+            failed = Refused(500, in_the_middle(error), code="model_failed")
             await response.write(event(failed.body()))
             return response
         await response.write(event(chunk(head, {}, FINISH[item.finish])))
@@ -235,6 +237,13 @@ async def begin_events(request: web.Request) -> web.StreamResponse:
     return response
 
 
+def in_the_middle(error: Exception) -> str:
+    """What is told, and logged, of an answer that did not come to its end."""
+    kind = error.kind if isinstance(error, CallFailed) else "the model failed"
+    LOG.warning("an answer ended in the middle: %s", kind)
+    return f"The answer is not whole: {kind}."
+
+
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
     """What a model refuses, as what the wire says of it."""
@@ -248,5 +257,19 @@ def refusals() -> Iterator[None]:
         raise Refused(400, str(error), code=code, param="messages") from None
     except UserError as error:
         raise Refused(400, str(error), code="invalid_value", param="messages") from None
+    except CallFailed as error:
+        raise _refused_by(error) from None
     except MeadowlarkError:
         raise Refused(502, "the model did not answer", code="model_failed") from None
+
+
+def _refused_by(error: CallFailed) -> Refused:
+    """What the wire says of a server behind this one: the kind of its failure, none of its text."""
+    LOG.warning("the model did not answer: %s", error.kind)
+    said = f"the model did not answer: {error.kind}"
+    if error.overloaded:
+        after = {"Retry-After": str(math.ceil(error.retry_after_s or Busy.after_s))}
+        return Refused(429, said, code="overloaded", headers=after)
+    if error.request_only:
+        return Refused(400, said, code="context_length_exceeded", param="messages")
+    return Refused(502, said, code="model_failed")
