@@ -69,7 +69,7 @@ async function stream(path, body, node, signal) {
   } catch (error) {
     const stopped = error.name === "AbortError";
     if (!stopped && !text.trim()) throw error;
-    node.textContent = text + (stopped ? " (stopped)" : " (broken off)");
+    node.textContent = text.trimEnd() + (stopped ? " (stopped)" : " (broken off)");
     if (!stopped) return { text, broken: error.message };
   }
   return { text, broken: "" };
