@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 import threading
 from collections.abc import Awaitable, Callable
@@ -56,6 +57,30 @@ async def half_body(request: web.Request, _: dict[str, Any]) -> web.StreamRespon
     assert request.transport is not None
     request.transport.abort()
     return response
+
+
+def streaming(*parts: bytes, hang_up: bool = False, **headers: str) -> Handler:
+    """Server-sent events as given, part by part; the connection breaks at the end if asked."""
+
+    async def handler(request: web.Request, _: dict[str, Any]) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **headers})
+        await response.prepare(request)
+        for part in parts:
+            await response.write(part)
+            await asyncio.sleep(0)  # so that parts arrive apart
+        if hang_up:
+            assert request.transport is not None
+            await asyncio.sleep(0.05)  # what was written must have left
+            request.transport.abort()
+        return response
+
+    return handler
+
+
+def chunk(content: str | None = None, finish: str | None = None, **more: Any) -> bytes:
+    """One event of a streamed chat completion."""
+    choice = {"index": 0, "delta": {"content": content}, "finish_reason": finish}
+    return b"data: " + json.dumps({"choices": [choice], **more}).encode() + b"\n\n"
 
 
 class ChatServer:

@@ -144,7 +144,7 @@ def test_without_the_right_token_everything_answers_403(tmp_path: Path) -> None:
             assert (await stranger.post(path, BOTH))[0] == 403
         async with stranger.session.get("/") as response:
             assert response.status == 403
-            assert "Research use only" in await response.text()
+            assert "Research software" in await response.text()
         assert served.store.judged() == []
         assert right.encode() not in (folder / "annotations.sqlite").read_bytes()
 
@@ -203,7 +203,7 @@ def test_every_answer_bears_the_notice_and_the_headers(tmp_path: Path) -> None:
         person, boss = [await served.browser(n) for n in ("annotator-1", ADMINISTRATOR)]
         for browser, path in ((person, "/"), (boss, "/"), (person, "/nowhere")):
             async with browser.session.get(path) as response:
-                assert "Research use only" in await response.text()
+                assert "Research software" in await response.text()
                 for name, value in HEADERS.items():
                     assert response.headers[name] == value
         async with person.session.get(

@@ -1,10 +1,16 @@
+import asyncio
 import io
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp import web
 
+from chat_server import ChatServer, Handler, chunk, completion, streaming
 from meadowlark import NOTICE
 from meadowlark.cli import run
 from meadowlark.cli.chat import Conversation, _printable
@@ -118,6 +124,84 @@ def test_a_remote_model_answers_too_and_a_missing_reply_ends_nothing(
     captured = capsys.readouterr()
     assert "Because.\n" in captured.out
     assert "no answer" in captured.err
+
+
+def talk(
+    handler: Handler, lines: str, monkeypatch: pytest.MonkeyPatch, *options: str
+) -> list[dict[str, Any]]:
+    """Pipe lines into ``chat`` with a server's model; the bodies that were asked."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    with ChatServer(handler) as server:
+        assert run(["chat", f"openai:m@{server.url}", *options]) == 0
+        return [body for _, body in server.asked]
+
+
+def test_a_remote_model_streams_and_a_broken_answer_is_told_and_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "sk-planted-in-the-environment-0123456789"
+    monkeypatch.setenv("MEADOWLARK_API_KEY", key)
+    answers = iter(
+        (
+            streaming(chunk("A fever "), chunk(f"is \x1b[2J{key[:20]}"), chunk(f"{key[20:]}!")),
+            streaming(chunk("Whole.", "stop")),
+            error_401,
+        )
+    )
+
+    async def handler(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        return await next(answers)(request, body)
+
+    file = tmp_path / "talk.json"
+    bodies = talk(handler, f"Why?\nAnd?\nThird?\n/save {file}\n", monkeypatch)
+    assert [m["content"] for m in bodies[1]["messages"]] == [
+        "Why?",
+        "A fever is \x1b[2J[key]!",
+        "And?",
+    ]
+    captured = capsys.readouterr()
+    assert "A fever is \ufffd[2J[key]!" in captured.out
+    assert "Whole.\n" in captured.out
+    first, second = captured.err.strip().splitlines()
+    assert first.startswith("(what came is kept, but is not the whole: http://127.0.0.1")
+    assert "broke off in the middle" in first
+    assert second.startswith("(no answer: http://127.0.0.1")
+    assert "401" in second
+    assert key not in captured.out + captured.err
+    (saved,) = json.loads(file.read_text())
+    assert [m["content"] for m in saved["messages"]][2:] == ["And?", "Whole."]
+
+
+async def error_401(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    return web.json_response({"error": {"message": "wrong key"}}, status=401)
+
+
+def test_ctrl_c_stops_an_answer_keeps_what_came_and_the_talk_goes_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    async def endless(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            return completion("Whole.")
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for n in range(100_000):
+            await response.write(chunk("and on "))
+            await asyncio.sleep(0.002)
+            if n == 20:
+                os.kill(os.getpid(), signal.SIGINT)
+        return response
+
+    bodies = talk(endless, "Why?\nAnd?\n", monkeypatch)
+    out = capsys.readouterr().out
+    assert "and on and on" in out
+    assert "(stopped; what came is kept)" in out
+    assert out.endswith("Whole.\n")
+    assert [m["role"] for m in bodies[1]["messages"]] == ["user", "assistant", "user"]
+    assert bodies[1]["messages"][1]["content"].startswith("and on and on")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from running import running
 
 from meadowlark.dataset import read
 from meadowlark.llm.chat import Sampling
+from meadowlark.llm.errors import CallFailed
 from meadowlark.records import Turn, Verdict
 from meadowlark.serve.chat_page import make_page_app
 from meadowlark.serve.voices import Ending
@@ -39,6 +40,7 @@ class Scripted:
 
     def __init__(self, name: str, *pieces: str, endless: bool = False) -> None:
         self.name, self.pieces, self.endless = name, pieces, endless
+        self.fails = False
         self.asked: list[tuple[list[Turn], Sampling]] = []
         self.left = threading.Event()
 
@@ -47,6 +49,8 @@ class Scripted:
         try:
             for piece in self.pieces:
                 yield piece
+            if self.fails:
+                raise CallFailed("broken off", "the connection broke")
             while self.endless:
                 await asyncio.sleep(0.02)
                 yield "and on "
@@ -160,6 +164,29 @@ def test_stop_ends_the_generation_and_the_page_goes_on(browser: Any, how: str) -
         ask(page, "Again.")
         page.wait_for_selector("#status:text('Done.')")
         assert page.complaints == []
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_an_answer_that_breaks_off_is_told_and_kept(browser: Any, size: str) -> None:
+    voice = Scripted("remote", "A fever ", "is warmth.")
+    with opened(browser, [voice], size) as page:
+        ask(page, "Explain.")
+        page.wait_for_selector("#status:text('Done.')")
+        voice.pieces, voice.fails = ("A fever is ",), True
+        page.click("#again")
+        page.wait_for_selector("#status:has-text('not whole: broken off. What came is kept.')")
+        assert page.inner_text(".answer .said") == "A fever is (broken off)"
+        assert "fault" in page.get_attribute("#status", "class")
+        picture(page, f"broken-{size}")
+        assert faults(page) == []
+        voice.pieces = ()
+        page.click("#again")  # nothing comes at all: what was there stays
+        page.wait_for_selector("#status:has-text('did not answer: broken off')")
+        assert page.inner_text(".answer .said") == "A fever is (broken off)"
+        voice.pieces, voice.fails = ("Whole.",), False
+        ask(page, "And now?")
+        page.wait_for_selector("#status:text('Done.')")
+        assert [t.content for t in voice.asked[-1][0]] == ["Explain.", "A fever is ", "And now?"]
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -3,18 +3,22 @@
 import base64
 import hashlib
 import json
+import logging
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from running import local_voice, running
 from test_server import call
 
+from chat_server import ChatServer, answering, chunk, completion, streaming
 from meadowlark import NOTICE
 from meadowlark.dataset import read
 from meadowlark.errors import UserError
@@ -22,6 +26,7 @@ from meadowlark.evaluate.score import compute
 from meadowlark.llm.chat import Sampling
 from meadowlark.records import Answer, Question, Turn, Verdict
 from meadowlark.serve.chat_page import make_page_app, page
+from meadowlark.serve.opening import open_voice
 from meadowlark.serve.votes import Votes
 from meadowlark.templates import user_content
 
@@ -53,14 +58,19 @@ def blind(tiny: Path, other: Path, folder: Path) -> Iterator[str]:
     votes.close()
 
 
-def told(url: str, body: Any) -> tuple[str, str]:
-    """The text and the end of a streamed answer."""
+def told_events(url: str, body: Any) -> list[Any]:
+    """The events of a streamed answer."""
     import urllib.request
 
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(url, json.dumps(body).encode(), headers)
     with urllib.request.urlopen(request) as response:
-        events = [json.loads(line[6:]) for line in response if line.startswith(b"data: ")]
+        return [json.loads(line[6:]) for line in response if line.startswith(b"data: ")]
+
+
+def told(url: str, body: Any) -> tuple[str, str]:
+    """The text and the end of a streamed answer."""
+    events = told_events(url, body)
     return "".join(e.get("text", "") for e in events), events[-1].get("end", "")
 
 
@@ -227,3 +237,50 @@ def test_a_server_killed_after_a_vote_has_lost_none(tiny: Path, other: Path, fol
     verdicts, rejected = read(folder / "verdicts.jsonl", Verdict)
     assert ([v.winner for v in verdicts], rejected) == (["tie", "tie"], [])
     assert {(v.a, v.b) for v in verdicts} == {("tiny", "other")}
+
+
+def test_a_remote_model_streams_to_the_page_and_a_break_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = "sk-planted-in-the-environment-0123456789"
+    monkeypatch.setenv("MEADOWLARK_API_KEY", key)
+    wrong = web.json_response({"error": {"message": f"wrong key {key}"}}, status=401)
+    logging.getLogger("meadowlark.serve").propagate = True
+    with ExitStack() as stack:
+        urls = [
+            stack.enter_context(ChatServer(handler)).url
+            for handler in (
+                streaming(chunk("A "), chunk("fever."), chunk("", "length")),
+                streaming(chunk("A "), chunk(f"fever {key}"), hang_up=True),
+                answering(wrong),
+                answering(completion("Whole.")),
+            )
+        ]
+        names = ("whole", "broken", "wrong", "at once")
+        voices = [open_voice(f"openai:m@{u}", n) for u, n in zip(urls, names, strict=True)]
+        url = stack.enter_context(running(lambda: make_page_app(voices)))
+        assert told(f"{url}/web/answer", {**ASK, "model": "whole"}) == ("A fever.", "length")
+        assert told(f"{url}/web/answer", {**ASK, "model": "at once"}) == ("Whole.", "stop")
+        events = told_events(f"{url}/web/answer", {**ASK, "model": "broken"})
+        assert events == [
+            {"text": "A "},
+            {"text": "fever [key]"},
+            {"error": "The answer is not whole: broken off."},
+        ]
+        status, body, _ = call(f"{url}/web/answer", {**ASK, "model": "wrong"}, key="")
+        assert (status, body["error"]["message"]) == (502, "the model did not answer: HTTP 401")
+    assert "broken off" in caplog.text
+    assert "HTTP 401" in caplog.text
+    assert key not in caplog.text
+
+
+def test_a_broken_answer_can_be_voted_on_as_far_as_it_came(tiny: Path, folder: Path) -> None:
+    votes = Votes(folder, "Dr Osei")
+    with ChatServer(streaming(chunk("A fever"), hang_up=True)) as server:
+        voices = [local_voice(tiny, "tuned"), open_voice(f"openai:m@{server.url}", "remote")]
+        with running(lambda: make_page_app(voices, votes=votes, seed=1)) as url:
+            vote(url, "tie")
+    votes.close()
+    answers, _ = read(folder / "answers.jsonl", Answer)
+    (remote,) = [a for a in answers if a.model == "remote"]
+    assert (remote.text, remote.status) == ("A fever", "truncated")

@@ -20,11 +20,14 @@ import torch
 from running import local_voice, serving
 from transformers import AutoModelForCausalLM
 
-from meadowlark.errors import MeadowlarkError, UserError
-from meadowlark.llm.chat import Sampling
+from chat_server import ChatServer, chunk, streaming
+from meadowlark.errors import MeadowlarkError, ModelError, UserError
+from meadowlark.llm import open_chat_model
+from meadowlark.llm.chat import ChatReply, ChatRequest, Sampling
+from meadowlark.llm.streaming import spoken
 from meadowlark.records import Turn
 from meadowlark.serve import vllm
-from meadowlark.serve.opening import names_of
+from meadowlark.serve.opening import names_of, open_voice
 from meadowlark.serve.proof import prove
 from meadowlark.serve.voices import Ending, EngineVoice, LocalVoice
 from meadowlark.templates import TEMPLATES
@@ -253,6 +256,53 @@ def test_an_engine_is_held_to_trainings_tokens_and_streams(
         asyncio.run(vllm.at_url(url, str(tiny), "tiny", None, "wrong"))
     with pytest.raises(UserError, match="no server tells its models"):
         asyncio.run(vllm.at_url("http://127.0.0.1:9", str(tiny), "tiny", None))
+
+
+def test_this_server_before_another_streams_through_both(
+    url: str, voice: LocalVoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``serve openai:…`` and ``chat openai:…`` with ``serve`` itself behind them."""
+    monkeypatch.setenv("MEADOWLARK_API_KEY", KEY)
+    front = open_voice(f"openai:tiny@{url}/v1", "front")
+    with serving([front]) as at:
+        monkeypatch.setenv("MEADOWLARK_API_KEY", "")
+        model = open_chat_model(f"openai:front@{at}/v1")
+        request = ChatRequest((Turn("user", ASK),), Sampling(max_tokens=16))
+        pieces = list(spoken(model, request))
+        assert "".join(pieces) == greedy(voice)
+        assert len(pieces) > 3
+
+        async def at_once() -> ChatReply:
+            try:
+                return await model.reply(request)
+            finally:
+                await model.close()
+
+        whole = asyncio.run(at_once())
+    assert (whole.text, whole.finish, whole.tokens_out) == (greedy(voice), "length", 16)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ((chunk("A"),), "broke off"),
+        ((chunk("A"), b'data: {"error": {}}\n\n'), "failed in the middle"),
+        ((chunk("A"), b"data: 3\n\n"), "did not answer"),
+    ],
+)
+def test_an_engine_that_breaks_off_is_no_end(
+    parts: tuple[bytes, ...], message: str, voice: LocalVoice
+) -> None:
+    async def through(url: str) -> None:
+        engine = EngineVoice("tiny", url, "tiny", voice.proof)
+        try:
+            async for item in engine.answer([Turn("user", ASK)], Sampling()):
+                assert item == "A"
+        finally:
+            await engine.close()
+
+    with ChatServer(streaming(*parts)) as server, pytest.raises(ModelError, match=message):
+        asyncio.run(through(server.url))
 
 
 @pytest.mark.slow

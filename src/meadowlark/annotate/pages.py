@@ -13,6 +13,7 @@ from typing import Any
 
 import jinja2
 
+import meadowlark
 from meadowlark.annotate.agreement import Line
 from meadowlark.annotate.judgements import CHOICES, COMPARE, CRITERIA, DECISIONS, PARTS, REASONS
 from meadowlark.annotate.store import Progress
@@ -20,10 +21,7 @@ from meadowlark.records import Record, from_dict
 from meadowlark.templates import split_content
 
 FOLDER = Path(__file__).parent
-NOTICE = (
-    "Research use only: not medical advice, not for decisions about anybody’s care. Enter no data "
-    "of real patients."
-)
+NOTICE = f"{meadowlark.NOTICE} Enter no data of real patients."
 
 
 @functools.cache

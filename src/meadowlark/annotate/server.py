@@ -17,8 +17,6 @@ import hashlib
 import hmac
 import logging
 import secrets
-import signal
-import socket
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
@@ -43,6 +41,8 @@ EXPORT = "export"
 KEPT_S = 90 * 24 * 3600
 """How long a browser stays signed in."""
 MOST_BYTES = 1 << 20
+GRACE_S = 5.0
+"""How long a judgement at work may go on at a stop."""
 FILES = {"/annotate.css": "text/css", "/annotate.js": "text/javascript"}
 HEADERS = {
     "Content-Security-Policy": (
@@ -79,21 +79,6 @@ def make_app(store: Store, *, https: bool = False) -> web.Application:
     for path in FILES:
         app.router.add_get(path, _file)
     return app
-
-
-async def run(app: web.Application, listening: socket.socket) -> None:
-    """Serve on an open socket until SIGTERM or SIGINT."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5.0, handle_signals=False)
-    await runner.setup()
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        await web.SockSite(runner, listening).start()
-        await stop.wait()
-    finally:
-        await runner.cleanup()
 
 
 # --------------------------------------------------------------------------- who asks

@@ -155,37 +155,38 @@ def _set_up(
 
 def _serve(store: Store, host: str, port: int, url: str | None, new_links: bool) -> None:
     import asyncio
-    import socket
 
     from meadowlark.annotate.export import export
     from meadowlark.annotate.links import write_links
     from meadowlark.annotate.pages import NOTICE
-    from meadowlark.annotate.server import EXPORT, make_app, run
+    from meadowlark.annotate.server import EXPORT, GRACE_S, make_app
+    from meadowlark.listening import is_loopback, run, take_address, url_of
 
     if host in ("0.0.0.0", "::", "") and not url:
         raise UserError(
             f"--host {host or chr(39) * 2} listens on every address; give --url too, the one that "
             "people reach it by, as https://annotate.example.org"
         )
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listening = socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise UserError(
-            f"{host}:{port} cannot be listened on ({error.strerror or error}); another --port?"
-        ) from None
-    with listening:
-        shown = f"[{host}]" if ":" in host else host
-        base = url or f"http://{shown}:{listening.getsockname()[1]}"
+    with take_address(host, port) as taken:
+        base = url or url_of(host, taken)
         links = write_links(store, base, renew=new_links)
-        stdout.print(f"listening on {base}. Ctrl-C stops; the same command goes on.", markup=False)
-        stdout.print(f"everybody's link, the administrator's first, is in {links}", markup=False)
-        if host not in ("127.0.0.1", "::1", "localhost") and not base.startswith("https://"):
-            warning = "warning: without TLS whoever is on the network can read links and answers"
-            stdout.print(warning, markup=False, style="yellow")
-        stdout.print(NOTICE, markup=False)
+
+        def ready() -> None:
+            stdout.print(
+                f"listening on {base}. Ctrl-C stops; the same command goes on.", markup=False
+            )
+            stdout.print(
+                f"everybody's link, the administrator's first, is in {links}", markup=False
+            )
+            if not is_loopback(host) and not base.startswith("https://"):
+                warning = (
+                    "warning: without TLS whoever is on the network can read links and answers"
+                )
+                stdout.print(warning, markup=False, style="yellow")
+            stdout.print(NOTICE, markup=False)
+
         app = make_app(store, https=base.startswith("https://"))
-        asyncio.run(run(app, listening))
+        asyncio.run(run(app, taken, grace_s=GRACE_S, ready=ready))
     if store.judged():
         out = store.folder / EXPORT
         written = export(store, out, force=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
@@ -26,12 +26,15 @@ from meadowlark.cli.serve import (
 from meadowlark.dataset import write_json
 from meadowlark.errors import MeadowlarkError, UserError
 from meadowlark.llm.chat import ChatModel, ChatRequest, Sampling
+from meadowlark.llm.streaming import spoken
 from meadowlark.records import Turn
 from meadowlark.templates import neutralise, user_content
 
 if TYPE_CHECKING:
     from meadowlark.llm.local import Quantised
 
+GRACE_S = 5.0
+"""How long answers on the page may go on at a stop."""
 HELP = """\
   TEXT            ask
   /input TEXT     input (a report, a table) for the next instruction
@@ -40,6 +43,9 @@ HELP = """\
   /save FILE      write the conversation as messages (JSON)
   /help           this
   /quit           end"""
+
+
+Said = Generator[str, None, None]
 
 
 class Voice(Protocol):
@@ -61,17 +67,17 @@ class Conversation:
         first = [Turn("system", neutralise(self.system))] if self.system else []
         return [*first, *self.turns]
 
-    def take(self, line: str) -> Iterator[str] | None:
+    def take(self, line: str) -> Said | None:
         """What to print for one line, piece by piece; None ends the conversation."""
         if not line.strip():
-            return iter(())
+            return _said()
         if not line.startswith("/"):
             return self.ask(line)
         command, _, rest = line.partition(" ")
         rest = rest.strip()
         if command in ("/quit", "/exit"):
             return None
-        return iter([self._command(command, rest) + "\n"])
+        return _said(self._command(command, rest) + "\n")
 
     def _command(self, command: str, rest: str) -> str:
         if command == "/help":
@@ -98,39 +104,22 @@ class Conversation:
             return f"(not saved: {error})"
         return f"(saved {len(self.turns)} turns in {rest})"
 
-    def ask(self, text: str) -> Iterator[str]:
-        """The answer, piece by piece; both turns are kept once it is whole."""
+    def ask(self, text: str) -> Said:
+        """The answer, piece by piece; both turns are kept with what came of it, if anything."""
         content = user_content(text, self.input)
-        pieces: list[str] = []
         asked = [*self.all_turns(), Turn("user", content)]
-        for piece in self.voice(asked, self.sampling):
-            pieces.append(piece)
-            yield piece
-        answer = "".join(pieces).strip()
-        if not answer:
+        answer = ""
+        try:
+            for piece in self.voice(asked, self.sampling):
+                answer += piece
+                yield piece
+        finally:
+            if answer.strip():
+                self.turns += [Turn("user", content), Turn("assistant", answer.strip())]
+                self.input = ""
+        if not answer.strip():
             yield "(no answer: the model ended at once, or the conversation fills its context)"
         yield "\n"
-        self.turns += [Turn("user", content), Turn("assistant", answer)]
-        self.input = ""
-
-
-class RemoteVoice:
-    """A voice that waits for the whole reply of a remote model; used as a context."""
-
-    def __init__(self, model: ChatModel) -> None:
-        self._model = model
-        self._loop = asyncio.Runner()
-
-    def __enter__(self) -> RemoteVoice:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.run(self._model.close())
-        self._loop.close()
-
-    def __call__(self, turns: list[Turn], sampling: Sampling) -> Iterator[str]:
-        reply = self._loop.run(self._model.reply(ChatRequest(tuple(turns), sampling)))
-        yield reply.text
 
 
 def chat(
@@ -203,11 +192,13 @@ def chat(
     (model,) = models
     print(NOTICE)
     sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
-    with contextlib.ExitStack() as stack:
-        opened = _open(model, template, quantise_of(quantise))
-        streaming: Voice | None = getattr(opened, "stream", None)
-        voice = streaming or stack.enter_context(RemoteVoice(opened))
-        _talk(Conversation(voice, sampling, system))
+    opened = _open(model, template, quantise_of(quantise))
+    voice: Voice | None = getattr(opened, "stream", None)
+
+    def remote(turns: list[Turn], sampling: Sampling) -> Iterator[str]:
+        return spoken(opened, ChatRequest(tuple(turns), sampling))
+
+    _talk(Conversation(voice or remote, sampling, system))
 
 
 def _open(model: str, template: str | None, quantise: Quantised | None) -> ChatModel:
@@ -238,6 +229,7 @@ def _on_page(
     api_key_env: str,
 ) -> None:
     """Serve the chat page for one model, or for two to be compared."""
+    from meadowlark.listening import take_address, url_of
     from meadowlark.serve.chat_page import make_page_app
     from meadowlark.serve.opening import names_of, open_voice
     from meadowlark.serve.server import run
@@ -248,6 +240,7 @@ def _on_page(
     key = server_key(host, api_key_env)
     if len(models) == 2 and not by:
         raise UserError('votes need the name of who votes: --by NAME, as --by "Dr Osei"')
+    taken = take_address(host, port)
     kept = Votes(votes, by) if len(models) == 2 else None
     try:
         voices = [
@@ -270,16 +263,12 @@ def _on_page(
                 max_tokens=max_tokens,
                 temperature=temperature,
             )
-            await run(
-                app,
-                host,
-                port,
-                grace_s=5.0,
-                ready=lambda at: announce(host, at, voices, bool(key), "/"),
-            )
+            url = url_of(host, taken) + "/"
+            await run(app, taken, grace_s=GRACE_S, ready=lambda: announce(url, voices, bool(key)))
 
         asyncio.run(main())
     finally:
+        taken.close()
         if kept is not None:
             kept.close()
             print(f"{kept.count} votes in {votes}")
@@ -290,16 +279,25 @@ def _talk(conversation: Conversation) -> None:
     if sys.stdin.isatty():
         print("/help lists the commands; /quit or Ctrl-D ends.")
     while (line := _read_line()) is not None:
+        before = len(conversation.turns)
         try:
             pieces = conversation.take(line)
             if pieces is None:
                 break
-            for piece in pieces:
-                print(_printable(piece), end="", flush=True)
+            with contextlib.closing(pieces):
+                for piece in pieces:
+                    print(_printable(piece), end="", flush=True)
         except MeadowlarkError as error:
-            print(f"(no answer: {error})", file=sys.stderr)
+            kept = len(conversation.turns) > before
+            how = "\n(what came is kept, but is not the whole" if kept else "(no answer"
+            print(_printable(f"{how}: {error})"), file=sys.stderr)
         except KeyboardInterrupt:
-            print("\n(stopped; the question is not kept)")
+            kept = len(conversation.turns) > before
+            print(f"\n(stopped; {'what came is' if kept else 'the question is not'} kept)")
+
+
+def _said(*pieces: str) -> Said:
+    yield from pieces
 
 
 def _read_line() -> str | None:

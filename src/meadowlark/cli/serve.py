@@ -139,6 +139,7 @@ async def _serve(
     limits: Limits,
     grace: float,
 ) -> None:
+    from meadowlark.listening import take_address, url_of
     from meadowlark.llm.keys import read_key
     from meadowlark.serve import vllm as engine
     from meadowlark.serve.opening import name_of, open_proof, open_voice
@@ -157,6 +158,7 @@ async def _serve(
         raise UserError(f"--vllm is for an hf: model, not {spec!r}")
     started: engine.Process | None = None
     voice: Voice
+    taken = take_address(host, port)
     try:
         if found.startswith(("http://", "https://")):
             voice = await engine.at_url(found, reference, name, template, read_key(vllm_key_env))
@@ -179,10 +181,10 @@ async def _serve(
             voice = open_voice(spec, name, template=template, quantise=quantise, context=context)
         log_requests()
         app = make_app([voice], key=key, limits=limits)
-        await run(
-            app, host, port, grace_s=grace, ready=lambda at: announce(host, at, [voice], bool(key))
-        )
+        url = url_of(host, taken) + "/v1"
+        await run(app, taken, grace_s=grace, ready=lambda: announce(url, [voice], bool(key)))
     finally:
+        taken.close()
         if started is not None:
             started.stop()
     stdout.print("stopped")
@@ -190,8 +192,8 @@ async def _serve(
 
 def server_key(host: str, variable: str) -> str:
     """The key that clients must send; UserError where one is needed and there is none."""
+    from meadowlark.listening import is_loopback
     from meadowlark.llm.keys import read_key
-    from meadowlark.serve.guard import is_loopback
 
     if variable:
         key = read_key(variable)
@@ -224,15 +226,14 @@ def quantise_of(text: str | None) -> Quantised | None:
     return None
 
 
-def announce(host: str, port: int, voices: list[Voice], locked: bool, path: str = "/v1") -> None:
+def announce(url: str, voices: list[Voice], locked: bool) -> None:
     """Say where the server listens, and what is proved."""
     for voice in voices:
         proof = getattr(voice, "proof", None)
         said = proof.sentence() if proof else "its prompts are its own server's affair"
         stdout.print(f"{voice.name} ({voice.engine}): {said}", markup=False)
-    shown = f"[{host}]" if ":" in host else host
     lock = "with its key" if locked else "without a key, from this machine only"
-    stdout.print(f"listening on http://{shown}:{port}{path} ({lock}). Ctrl-C stops.", markup=False)
+    stdout.print(f"listening on {url} ({lock}). Ctrl-C stops.", markup=False)
     stdout.print(NOTICE, markup=False)
 
 

@@ -7,14 +7,16 @@ log-probabilities, which is said before anything is sent; it takes no seed, so a
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
 from meadowlark.errors import UserError
 from meadowlark.llm.chat import ChatReply, ChatRequest, FinishReason, well_formed
-from meadowlark.llm.endpoint import Access, Endpoint, checked_url, count_of
+from meadowlark.llm.endpoint import Access, Endpoint, Response, checked_url, count_of
 from meadowlark.llm.prices import ANTHROPIC_HOST, Price, known_price
 from meadowlark.llm.rates import Limits, Quota
+from meadowlark.llm.streaming import Pieces, Progress, listen
 
 ANTHROPIC_URL = f"https://{ANTHROPIC_HOST}"
 API_VERSION = "2023-06-01"
@@ -59,9 +61,19 @@ class AnthropicModel:
 
     async def reply(self, request: ChatRequest) -> ChatReply:
         """Send one request; raises :class:`CallFailed` with what a retry can do about it."""
-        server = self._server
-        response = await server.post(messages_body(self.name, request))
-        return server.parsed(response, self.name, parse_reply)
+        return self._read(await self._server.post(messages_body(self.name, request)))
+
+    async def pieces(self, request: ChatRequest) -> Pieces:
+        """The reply as the server streams it; one to be in a schema comes whole."""
+        body = messages_body(self.name, request)
+        bodies = (body,) if request.schema is not None else ({**body, "stream": True}, body)
+        found = listen(self._server, bodies, take_event, self._read)
+        async with contextlib.aclosing(found):
+            async for item in found:
+                yield item
+
+    def _read(self, response: Response) -> ChatReply:
+        return self._server.parsed(response, self.name, parse_reply)
 
     async def close(self) -> None:
         """Close the connection pool."""
@@ -113,12 +125,36 @@ def parse_reply(body: Any, raw: str = "", quota: Quota | None = None) -> ChatRep
             texts = [json.dumps(block["input"], ensure_ascii=False)]
             break
     usage = body.get("usage") or {}
-    read = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
     return ChatReply(
         well_formed("".join(texts)),
         _FINISH.get(body["stop_reason"], "unknown"),
-        sum(count_of(usage.get(name)) for name in read),
+        _tokens_in(usage),
         count_of(usage.get("output_tokens")),
         raw=raw,
         quota=quota,
     )
+
+
+def take_event(event: Any, progress: Progress) -> str:
+    """The text of one event of a streamed message; what else it tells goes to ``progress``.
+
+    Raises one of MALFORMED for what is none.
+    """
+    kind = event["type"]
+    if kind == "content_block_start":
+        return str(event["content_block"].get("text") or "")
+    if kind == "content_block_delta":
+        return str(event["delta"].get("text") or "")
+    if kind in ("message_start", "message_delta"):
+        told = event["message"] if kind == "message_start" else event
+        usage = told.get("usage") or {}
+        progress.tokens_in = _tokens_in(usage) or progress.tokens_in
+        progress.tokens_out = count_of(usage.get("output_tokens")) or progress.tokens_out
+        if reason := (event.get("delta") or {}).get("stop_reason"):
+            progress.finish = _FINISH.get(reason, "unknown")
+    return ""
+
+
+def _tokens_in(usage: Any) -> int:
+    read = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    return sum(count_of(usage.get(name)) for name in read)

@@ -8,6 +8,7 @@ what is shown or kept of its answer.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email.utils
 import json
 import math
@@ -15,7 +16,7 @@ import re
 import ssl
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,6 +116,22 @@ class Response(NamedTuple):
     body: bytes
 
 
+class Opened:
+    """An answer that is still coming. ``chunks`` gives its bytes as they arrive, once."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.status, self.headers = response.status, response.headers
+        self._response = response
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """What arrives, in pieces of any size."""
+        return self._response.content.iter_any()
+
+    async def whole(self, start: bytes = b"") -> Response:
+        """The answer at its end; ``start`` is what was read of it already."""
+        return Response(self.status, self.headers, start + await self._response.content.read())
+
+
 class _Connector(aiohttp.TCPConnector):
     """A pool that does not reuse a connection on which something came that nobody had asked for:
     it would be taken for the answer to the next request."""
@@ -164,11 +181,33 @@ class Endpoint:
             total=access.timeout_s, sock_connect=CONNECT_TIMEOUT_S
         )
         password = unquote(urlsplit(self._proxy).password or "")
-        self._secrets = _guarded((key, password, *access.secrets))
+        # What is cut out of all that is shown or kept.
+        self.secrets = _guarded((key, password, *access.secrets))
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, body: Mapping[str, Any]) -> Response:
         """Send JSON; raises :class:`CallFailed` where nothing whole came back in time."""
+        async with self._asked(body, self._timeout) as response:
+            raw = await response.read()
+        # The pool gives out what was idle longest, so no connection is used again before its rest.
+        await asyncio.sleep(REST_S)
+        return Response(response.status, response.headers, raw)
+
+    @contextlib.asynccontextmanager
+    async def opened(self, body: Mapping[str, Any]) -> AsyncIterator[Opened]:
+        """Send JSON, and read the answer as it comes: the time limit is one for each part of it.
+
+        Raises :class:`CallFailed` where nothing comes, also while it is read.
+        """
+        waits = aiohttp.ClientTimeout(sock_read=self._timeout.total, sock_connect=CONNECT_TIMEOUT_S)
+        async with self._asked(body, waits) as response:
+            yield Opened(response)
+
+    @contextlib.asynccontextmanager
+    async def _asked(
+        self, body: Mapping[str, Any], timeout: aiohttp.ClientTimeout
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer to JSON, still to be read; what goes wrong with it then is classified too."""
         if self._session is None:
             self._session = self._open()
         whole = {**body, **self._body}
@@ -180,8 +219,9 @@ class Endpoint:
                 headers=self._headers,
                 allow_redirects=False,
                 proxy=self._proxy or None,
+                timeout=timeout,
             ) as response:
-                raw = await response.read()
+                yield response
         except TimeoutError:
             raise CallFailed(
                 "timeout", f"{self.url} did not answer in time", retryable=True
@@ -193,22 +233,18 @@ class Endpoint:
                 f"({type(error).__name__}: {self.scrub(str(error))})",
                 retryable=True,
             ) from None
-        # The pool gives out what was idle longest, so no connection is used again before its rest.
-        await asyncio.sleep(REST_S)
-        return Response(response.status, response.headers, raw)
 
     def _open(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            timeout=self._timeout,
             connector=_Connector(limit=0, ssl=self._ssl),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
     async def close(self) -> None:
         """Close the connection pool."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
     def failure(self, response: Response, model: str) -> CallFailed:
         """What a status other than 200 says: whether a retry helps, and whom it concerns."""
@@ -273,7 +309,7 @@ class Endpoint:
 
     def scrub(self, text: str) -> str:
         """A text without any key: some servers repeat them, in their errors or elsewhere."""
-        for secret in self._secrets:
+        for secret in self.secrets:
             if secret in text:
                 text = text.replace(secret, "[key]")
         return text

@@ -1,11 +1,12 @@
 """``openai:NAME@BASE_URL``: any server that speaks OpenAI's chat completions, over thin aiohttp.
 
-One call in, one reply or one classified error out: no retry and no state beyond the connection
-pool. Which key goes to which server is told in ``llm.keys``.
+One call in, one reply (whole, or piece by piece) or one classified error out: no retry and no state
+beyond the connection pool. Which key goes to which server is told in ``llm.keys``.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,12 +14,14 @@ from meadowlark.llm.chat import ChatReply, ChatRequest, FinishReason, TokenLogpr
 from meadowlark.llm.endpoint import (
     Access,
     Endpoint,
+    Response,
     checked_url,
     count_of,
     error_of,
 )
 from meadowlark.llm.prices import OPENAI_HOST, Price, known_price
 from meadowlark.llm.rates import Limits, Quota
+from meadowlark.llm.streaming import Pieces, Progress, listen
 
 OPENAI_URL = f"https://{OPENAI_HOST}/v1"
 _FINISH: dict[Any, FinishReason] = {
@@ -66,11 +69,22 @@ class OpenAIModel:
 
     async def reply(self, request: ChatRequest) -> ChatReply:
         """Send one request; raises :class:`CallFailed` with what a retry can do about it."""
-        server = self._server
-        response = await server.post(chat_body(self.name, request, self._max_tokens))
+        return self._read(await self._server.post(chat_body(self.name, request, self._max_tokens)))
+
+    async def pieces(self, request: ChatRequest) -> Pieces:
+        """The reply as the server streams it, or whole from one that does not stream."""
+        body = chat_body(self.name, request, self._max_tokens)
+        streamed = {**body, "stream": True}
+        counted = {**streamed, "stream_options": {"include_usage": True}}
+        found = listen(self._server, (counted, streamed, body), take_chunk, self._read)
+        async with contextlib.aclosing(found):
+            async for item in found:
+                yield item
+
+    def _read(self, response: Response) -> ChatReply:
         if response.status == 400 and error_of(response.body)[0] == "content_filter":
-            return ChatReply("", "refused", raw=server.text_of(response))
-        return server.parsed(response, self.name, parse_reply)
+            return ChatReply("", "refused", raw=self._server.text_of(response))
+        return self._server.parsed(response, self.name, parse_reply)
 
     async def close(self) -> None:
         """Close the connection pool."""
@@ -101,17 +115,13 @@ def parse_reply(body: Any, raw: str = "", quota: Quota | None = None) -> ChatRep
     """A chat completion's body as a reply; raises one of MALFORMED otherwise."""
     choice = body["choices"][0]
     message = choice["message"]
-    content = message.get("content")
-    if isinstance(content, list):
-        content = "".join(part.get("text", "") for part in content)
-    if content is not None and not isinstance(content, str):
-        raise TypeError("the content is not text")
+    content = _text_of(message)
     finish = _FINISH.get(choice.get("finish_reason"), "unknown")
     if message.get("refusal") and not content:
         content, finish = message["refusal"], "refused"
     usage = body.get("usage") or {}
     return ChatReply(
-        well_formed(content or ""),
+        well_formed(content),
         finish,
         count_of(usage.get("prompt_tokens")),
         count_of(usage.get("completion_tokens")),
@@ -119,6 +129,38 @@ def parse_reply(body: Any, raw: str = "", quota: Quota | None = None) -> ChatRep
         raw=raw,
         quota=quota,
     )
+
+
+def take_chunk(chunk: Any, progress: Progress) -> str:
+    """The text of one chunk of a streamed completion; what else it tells goes to ``progress``.
+
+    Raises one of MALFORMED for what is none. Chunks without choices (a count of tokens, a filter's
+    remarks) have no text.
+    """
+    usage = chunk.get("usage") or {}
+    progress.tokens_in = count_of(usage.get("prompt_tokens")) or progress.tokens_in
+    progress.tokens_out = count_of(usage.get("completion_tokens")) or progress.tokens_out
+    text = ""
+    for choice in chunk.get("choices") or ():
+        if choice.get("index") or 0:
+            continue
+        message = choice.get("delta") or {}
+        if refusal := message.get("refusal"):
+            progress.finish = "refused"
+        text += _text_of(message) or refusal or ""
+        if (reason := choice.get("finish_reason")) and progress.finish is None:
+            progress.finish = _FINISH.get(reason, "unknown")
+    return text
+
+
+def _text_of(message: Any) -> str:
+    """The text of a message, whole or a piece; TypeError where it is none."""
+    content = message.get("content")
+    if isinstance(content, list):
+        content = "".join(part.get("text", "") for part in content)
+    if content is not None and not isinstance(content, str):
+        raise TypeError("the content is not text")
+    return content or ""
 
 
 def _logprobs(raw: Any) -> tuple[TokenLogprob, ...]:

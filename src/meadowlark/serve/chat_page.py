@@ -29,7 +29,14 @@ from meadowlark.errors import MeadowlarkError
 from meadowlark.llm.chat import Sampling, well_formed
 from meadowlark.records import Answer, AnswerStatus, Question, Turn, Verdict, Winner, record_id
 from meadowlark.serve.guard import Limits, read_body
-from meadowlark.serve.server import LIMITS, begin_events, in_flight, make_app, refusals, voice_of
+from meadowlark.serve.server import (
+    LIMITS,
+    begin_events,
+    in_the_middle,
+    make_app,
+    refusals,
+    voice_of,
+)
 from meadowlark.serve.voices import Ending, Voice
 from meadowlark.serve.votes import Votes
 from meadowlark.serve.wire import Refused, event, parse_json
@@ -179,8 +186,7 @@ async def _answer(request: web.Request) -> web.StreamResponse:
     body = await _body(request)
     voice = voice_of(request, _text(body, "model"))
     turns, sampling = _asked(body)
-    with in_flight(request):
-        return (await _told(request, voice, turns, sampling, []))[0]
+    return (await _told(request, voice, turns, sampling, []))[0]
 
 
 async def _told(
@@ -200,9 +206,9 @@ async def _told(
                 pieces.append(item)
                 await response.write(event({"text": item}))
                 item = await anext(answer)
-        except MeadowlarkError:
-            await response.write(event({"error": "The model failed in the middle."}))
-            return response, "failed"
+        except MeadowlarkError as error:
+            await response.write(event({"error": in_the_middle(error)}))
+            return response, "truncated" if pieces else "failed"
         await response.write(event({"end": item.finish}))
         await response.write_eof()
     if item.finish == "refused":
@@ -243,17 +249,16 @@ async def _side(request: web.Request) -> web.StreamResponse:
     voice: Voice = request.app[PAIR][0 if model == "a" else 1]
     pieces: list[str] = []
     status: AnswerStatus = "failed"
-    with in_flight(request):
-        try:
-            response, status = await _told(
-                request, voice, comparison.turns, comparison.sampling, pieces
-            )
-            return response
-        except (asyncio.CancelledError, ConnectionError):  # the reader stopped it
-            status = "truncated" if pieces else "failed"
-            raise
-        finally:
-            comparison.texts[model], comparison.statuses[model] = "".join(pieces), status
+    try:
+        response, status = await _told(
+            request, voice, comparison.turns, comparison.sampling, pieces
+        )
+        return response
+    except (asyncio.CancelledError, ConnectionError):  # the reader stopped it
+        status = "truncated" if pieces else "failed"
+        raise
+    finally:
+        comparison.texts[model], comparison.statuses[model] = "".join(pieces), status
 
 
 async def _vote(request: web.Request) -> web.Response:

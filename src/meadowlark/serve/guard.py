@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import ipaddress
 import logging
 import math
 import time
@@ -22,6 +21,7 @@ from typing import Any
 
 from aiohttp import web
 
+from meadowlark.listening import is_loopback
 from meadowlark.serve.wire import Refused
 
 LOG = logging.getLogger("meadowlark.serve")
@@ -72,17 +72,6 @@ class Key:
         kind, _, given = header.partition(" ")
         found = hashlib.sha256(given.strip().encode("utf-8", "replace")).digest()
         return hmac.compare_digest(found, self._hash) and kind.lower() == "bearer"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine and no other."""
-    host = host.strip("[]").lower()
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def guard(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal, overload
 from meadowlark.errors import UserError
 from meadowlark.llm import PROVIDERS, open_chat_model
 from meadowlark.llm.chat import ChatModel, ChatReply, ChatRequest, Sampling
+from meadowlark.llm.streaming import spoken
 from meadowlark.records import Turn
 from meadowlark.templates import neutralise, user_content
 
@@ -197,7 +198,8 @@ class Inferer:
     def _stream(self, turns: Sequence[Turn], sampling: Sampling) -> Iterator[str]:
         if self.model is not None:
             return self.model.stream(turns, sampling)
-        return iter([self.replies([turns], sampling)[0].text])
+        assert self._remote is not None, "a model is local or remote"
+        return spoken(self._remote, ChatRequest(tuple(turns), sampling))
 
     def _before(self, history: Sequence[tuple[str, str]]) -> list[Turn]:
         turns = [Turn("system", neutralise(self.system))] if self.system else []

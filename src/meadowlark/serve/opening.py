@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from meadowlark.errors import UserError
 from meadowlark.llm import PROVIDERS, open_chat_model
 from meadowlark.serve.proof import Proof, prove
-from meadowlark.serve.voices import LocalVoice, Voice, WholeVoice
+from meadowlark.serve.voices import LocalVoice, RemoteVoice, Voice
 
 if TYPE_CHECKING:
     from meadowlark.llm.local import Quantised
@@ -72,7 +72,7 @@ def open_voice(
                 f"--quantise and --context are for hf: models only, not {spec!r}; expected one of "
                 f"{', '.join(f'{p}:…' for p in PROVIDERS)}"
             )
-        return WholeVoice(name, open_chat_model(spec, template=template, models=models))
+        return RemoteVoice(name, open_chat_model(spec, template=template, models=models))
     from meadowlark.llm.local import open_local
 
     proof = open_proof(reference, template)

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
+import math
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -25,9 +26,10 @@ from typing import Any
 
 from aiohttp import web
 
-from meadowlark import NOTICE, __version__
+from meadowlark import NOTICE, __version__, listening
 from meadowlark.errors import MeadowlarkError, UserError
-from meadowlark.serve.guard import Key, Limits, guard, read_body
+from meadowlark.llm.errors import CallFailed
+from meadowlark.serve.guard import LOG, Key, Limits, guard, read_body
 from meadowlark.serve.voices import Busy, Ending, LocalVoice, TooLong, Voice
 from meadowlark.serve.wire import (
     DONE,
@@ -46,7 +48,6 @@ from meadowlark.serve.wire import (
 VOICES = web.AppKey("voices", dict[str, Voice])
 LIMITS = web.AppKey("limits", Limits)
 DRAINING = web.AppKey("draining", asyncio.Event)
-IN_FLIGHT = web.AppKey("in_flight", set[str])
 BEGAN = int(time.time())
 
 
@@ -70,7 +71,7 @@ def make_app(
         client_max_size=limits.body_bytes,
     )
     app[VOICES] = {voice.name: voice for voice in voices}
-    app[LIMITS], app[DRAINING], app[IN_FLIGHT] = limits, draining, set()
+    app[LIMITS], app[DRAINING] = limits, draining
     app.router.add_get("/health", _health)
     app.router.add_get("/v1/models", _models)
     app.router.add_get("/v1/models/{name:.+}", _model)
@@ -87,52 +88,23 @@ def make_app(
 
 async def run(
     app: web.Application,
-    host: str,
-    port: int,
+    taken: socket.socket,
     *,
     grace_s: float,
-    ready: Callable[[int], None] = lambda port: None,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; then take nothing new, and end what is at work.
 
-    What is not answered ``grace_s`` seconds later is cut off; so it is at a second signal.
-    ``ready`` gets the port once the server listens (``port`` 0 takes a free one). UserError where
-    the address cannot be had.
+    A client that leaves ends its own answer; ``grace_s`` and ``ready`` are :func:`listening.run`'s.
     """
-    runner = web.AppRunner(
-        app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0, handle_signals=False
+    await listening.run(
+        app,
+        taken,
+        grace_s=grace_s,
+        cancels_when_left=True,
+        stopping=app[DRAINING].set,
+        ready=ready,
     )
-    await runner.setup()
-    stop = asyncio.Event()
-    hurry = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def signalled() -> None:
-        (hurry if stop.is_set() else stop).set()
-
-    signals = (signal.SIGTERM, signal.SIGINT)
-    with contextlib.suppress(ValueError, RuntimeError):  # not the main thread: a test
-        for number in signals:
-            loop.add_signal_handler(number, signalled)
-    try:
-        site = web.TCPSite(runner, host, port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise UserError(
-                f"{host}:{port} cannot be listened on ({error.strerror or error}); another --port?"
-            ) from None
-        ready(runner.addresses[0][1])
-        await stop.wait()
-        app[DRAINING].set()
-        deadline = loop.time() + grace_s
-        while app[IN_FLIGHT] and loop.time() < deadline and not hurry.is_set():
-            await asyncio.sleep(0.02)
-    finally:
-        await runner.cleanup()
-        with contextlib.suppress(ValueError, RuntimeError):
-            for number in signals:
-                loop.remove_signal_handler(number)
 
 
 # --------------------------------------------------------------------------- routes
@@ -207,19 +179,18 @@ async def _complete(request: web.Request) -> web.StreamResponse:
         "created": int(time.time()),
         "model": voice.name,
     }
-    with in_flight(request):
-        if asked.stream:
-            return await _streamed(request, voice, asked, head)
-        pieces: list[str] = []
-        ending = Ending("unknown", 0, 0)
-        with refusals():
-            async with contextlib.aclosing(voice.answer(asked.turns, asked.sampling)) as answer:
-                async for item in answer:
-                    if isinstance(item, Ending):
-                        ending = item
-                    else:
-                        pieces.append(item)
-        return web.json_response(completion(head, "".join(pieces), ending))
+    if asked.stream:
+        return await _streamed(request, voice, asked, head)
+    pieces: list[str] = []
+    ending = Ending("unknown", 0, 0)
+    with refusals():
+        async with contextlib.aclosing(voice.answer(asked.turns, asked.sampling)) as answer:
+            async for item in answer:
+                if isinstance(item, Ending):
+                    ending = item
+                else:
+                    pieces.append(item)
+    return web.json_response(completion(head, "".join(pieces), ending))
 
 
 async def _streamed(
@@ -237,8 +208,8 @@ async def _streamed(
                 item = await anext(pieces)
         except ConnectionError:
             raise
-        except Exception:
-            failed = Refused(500, "the model failed in the middle", code="model_failed")
+        except Exception as error:
+            failed = Refused(500, in_the_middle(error), code="model_failed")
             await response.write(event(failed.body()))
             return response
         await response.write(event(chunk(head, {}, FINISH[item.finish])))
@@ -266,15 +237,11 @@ async def begin_events(request: web.Request) -> web.StreamResponse:
     return response
 
 
-@contextlib.contextmanager
-def in_flight(request: web.Request) -> Iterator[None]:
-    """Count a request as at work: a server that stops waits for it."""
-    name = uuid.uuid4().hex
-    request.app[IN_FLIGHT].add(name)
-    try:
-        yield
-    finally:
-        request.app[IN_FLIGHT].discard(name)
+def in_the_middle(error: Exception) -> str:
+    """What is told, and logged, of an answer that did not come to its end."""
+    kind = error.kind if isinstance(error, CallFailed) else "the model failed"
+    LOG.warning("an answer ended in the middle: %s", kind)
+    return f"The answer is not whole: {kind}."
 
 
 @contextlib.contextmanager
@@ -290,5 +257,19 @@ def refusals() -> Iterator[None]:
         raise Refused(400, str(error), code=code, param="messages") from None
     except UserError as error:
         raise Refused(400, str(error), code="invalid_value", param="messages") from None
+    except CallFailed as error:
+        raise _refused_by(error) from None
     except MeadowlarkError:
         raise Refused(502, "the model did not answer", code="model_failed") from None
+
+
+def _refused_by(error: CallFailed) -> Refused:
+    """What the wire says of a server behind this one: the kind of its failure, none of its text."""
+    LOG.warning("the model did not answer: %s", error.kind)
+    said = f"the model did not answer: {error.kind}"
+    if error.overloaded:
+        after = {"Retry-After": str(math.ceil(error.retry_after_s or Busy.after_s))}
+        return Refused(429, said, code="overloaded", headers=after)
+    if error.request_only:
+        return Refused(400, said, code="context_length_exceeded", param="messages")
+    return Refused(502, said, code="model_failed")

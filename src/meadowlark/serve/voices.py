@@ -1,15 +1,14 @@
 """Who answers: a conversation goes in, pieces of text come out, then why the answer ended.
 
 A local model answers through its running batch (``llm.continuous``), so that many are answered
-together; a remote one through its adapter, whole; an engine beside us, such as vLLM, streams over
-HTTP. Leaving the iteration early takes the request out of the batch.
+together; a remote one through its adapter; an engine beside us, such as vLLM, over HTTP. Leaving
+the iteration early takes the request out of the batch, or ends it at the server.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,9 +16,12 @@ from typing import Any, Protocol
 import aiohttp
 
 from meadowlark.errors import ModelError, UserError
+from meadowlark.llm import streaming
 from meadowlark.llm.chat import ChatModel, ChatRequest, FinishReason, Sampling
 from meadowlark.llm.continuous import Continuous
+from meadowlark.llm.endpoint import MALFORMED
 from meadowlark.llm.local import TransformersModel
+from meadowlark.llm.openai_api import take_chunk
 from meadowlark.llm.unfolding import Unfolding
 from meadowlark.records import Turn
 from meadowlark.serve.proof import Proof, compare
@@ -123,19 +125,22 @@ class LocalVoice:
         await asyncio.to_thread(self.batch.close)
 
 
-class WholeVoice:
-    """A remote model through its adapter: the reply comes in one piece."""
+class RemoteVoice:
+    """A remote model through its adapter; one that cannot be listened to answers whole."""
 
     def __init__(self, name: str, model: ChatModel) -> None:
         self.name, self.model = name, model
         self.engine = model.endpoint
 
     async def answer(self, turns: Sequence[Turn], sampling: Sampling) -> Pieces:
-        """The reply as one piece."""
-        reply = await self.model.reply(ChatRequest(tuple(turns), sampling))
-        if reply.text:
-            yield reply.text
-        yield Ending(reply.finish, reply.tokens_in, reply.tokens_out)
+        """The reply as it arrives."""
+        asked = streaming.pieces(self.model, ChatRequest(tuple(turns), sampling))
+        async with contextlib.aclosing(asked) as found:
+            async for item in found:
+                if isinstance(item, str):
+                    yield item
+                else:
+                    yield Ending(item.finish, item.tokens_in, item.tokens_out)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -197,30 +202,25 @@ class EngineVoice:
             "temperature": 0.0,
             **sampling.given(),
         }
-        finish: FinishReason = "unknown"
-        tokens_in = tokens_out = 0
+        told = streaming.Progress()
         try:
             async with self._open().post(self._url + "/chat/completions", json=body) as response:
                 if response.status != 200:
                     await self._refused(response)
-                async for line in response.content:
-                    data = line.removeprefix(b"data:").strip()
-                    if not line.startswith(b"data:") or data == b"[DONE]":
-                        continue
-                    chunk = json.loads(data)
-                    if "error" in chunk:
-                        raise ModelError("the engine failed in the middle of an answer")
-                    usage = chunk.get("usage") or {}
-                    tokens_in = int(usage.get("prompt_tokens") or tokens_in)
-                    tokens_out = int(usage.get("completion_tokens") or tokens_out)
-                    for choice in chunk.get("choices") or ():
-                        if piece := (choice.get("delta") or {}).get("content"):
-                            yield str(piece)
-                        if (why := choice.get("finish_reason")) in ("stop", "length"):
-                            finish = why
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                chunks = response.content.iter_any()
+                async with contextlib.aclosing(streaming.events(b"", chunks)) as found:
+                    async for chunk in found:
+                        if chunk == streaming.DONE:
+                            break
+                        if "error" in chunk:
+                            raise ModelError("the engine failed in the middle of an answer")
+                        if piece := take_chunk(chunk, told):
+                            yield piece
+        except (aiohttp.ClientError, TimeoutError, *MALFORMED) as error:
             raise ModelError(f"the engine did not answer ({type(error).__name__})") from None
-        yield Ending(finish, tokens_in, tokens_out)
+        if told.finish is None:
+            raise ModelError("the engine broke off in the middle of an answer")
+        yield Ending(told.finish, told.tokens_in, told.tokens_out)
 
     async def _refused(self, response: aiohttp.ClientResponse) -> None:
         """Pass on what a request of ours was refused for, and nothing else."""

@@ -40,13 +40,14 @@ async function post(path, body, signal) {
   throw new Error(message);
 }
 
-// Read server-sent events into a node; gives the whole text.
+// Read server-sent events into a node; gives the text, and what broke it off, if anything did.
 async function stream(path, body, node, signal) {
   let text = "";
   try {
     const response = await post(path, body, signal);
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "";
+    let whole = false;
     for (;;) {
       const { value, done } = await reader.read();
       if (done) break;
@@ -56,18 +57,22 @@ async function stream(path, body, node, signal) {
       for (const one of events) {
         const data = JSON.parse(one.replace(/^data: /, ""));
         if (data.error) throw new Error(data.error);
+        if (data.end) whole = true;
         if (data.text) {
           text += data.text;
           node.textContent = text;
         }
       }
     }
+    if (!whole) throw new Error("The connection to the server broke off.");
     if (!text.trim()) node.textContent = "(no answer: the model ended at once)";
   } catch (error) {
-    if (error.name !== "AbortError") throw error;
-    node.textContent = text + " (stopped)";
+    const stopped = error.name === "AbortError";
+    if (!stopped && !text.trim()) throw error;
+    node.textContent = text.trimEnd() + (stopped ? " (stopped)" : " (broken off)");
+    if (!stopped) return { text, broken: error.message };
   }
-  return text;
+  return { text, broken: "" };
 }
 
 function busy(is) {
@@ -95,6 +100,7 @@ function showQuestion(instruction, input) {
 
 async function answer(exchange, how) {
   const model = $("model").value;
+  const before = exchange.node;
   const made = bubble("answer", model, "");
   if (exchange.node) exchange.node.replaceWith(made);
   else $("log").append(made);
@@ -102,10 +108,19 @@ async function answer(exchange, how) {
   const history = exchanges.slice(0, exchanges.indexOf(exchange))
     .map(({ instruction, input, answer }) => ({ instruction, input, answer }));
   const { instruction, input } = exchange;
-  exchange.answer = await stream("/web/answer",
-    { ...settings(), ...how, model, history, instruction, input },
-    made.querySelector(".said"), asking.signal);
+  let found;
+  try {
+    found = await stream("/web/answer",
+      { ...settings(), ...how, model, history, instruction, input },
+      made.querySelector(".said"), asking.signal);
+  } catch (error) {
+    if (before) made.replaceWith(before); // the answer that was to be replaced is there still
+    exchange.node = before || made;
+    throw error;
+  }
+  exchange.answer = found.text;
   made.scrollIntoView({ block: "nearest" });
+  return found.broken;
 }
 
 async function compare(instruction, input) {
@@ -115,11 +130,12 @@ async function compare(instruction, input) {
   const nodes = ["Left", "Right"].map((side) => bubble("answer", side, ""));
   pair.append(...nodes);
   $("log").append(pair);
-  await Promise.all(["left", "right"].map((side, i) =>
+  const answers = await Promise.all(["left", "right"].map((side, i) =>
     stream("/web/compare/" + id + "/" + side, {}, nodes[i].querySelector(".said"), asking.signal)));
   comparison = { id, nodes };
   $("vote").hidden = false;
   $("vote-title").focus();
+  return answers.map((one) => one.broken).filter(Boolean).join(" ");
 }
 
 async function during(work) {
@@ -127,10 +143,12 @@ async function during(work) {
   busy(true);
   say("The model answers…");
   try {
-    await work();
-    say(asking.signal.aborted ? "Stopped." : comparison ? "Compare, then vote." : "Done.");
+    const broken = await work();
+    if (broken) say(broken + " What came is kept.", true);
+    else say(asking.signal.aborted ? "Stopped." : comparison ? "Compare, then vote." : "Done.");
     return true;
   } catch (error) {
+    asking.abort(); // the other side of a comparison, too
     say(error.name === "AbortError" ? "Stopped." : error.message, error.name !== "AbortError");
     return false;
   } finally {
@@ -150,7 +168,7 @@ async function send() {
   const done = await during(async () => {
     if (config.blind) return compare(instruction, input);
     exchanges.push(exchange);
-    await answer(exchange);
+    return answer(exchange);
   });
   if (!done || (!config.blind && !exchange.answer.trim())) {
     exchanges = exchanges.filter((one) => one !== exchange); // what was not answered is no history
