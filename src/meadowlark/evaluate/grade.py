@@ -14,7 +14,7 @@ from pathlib import Path
 
 from meadowlark.dataset import Run, open_run
 from meadowlark.errors import UserError
-from meadowlark.evaluate.answered import Answered, inputs_of, named_path, plain, read_sides
+from meadowlark.answered import Answered, inputs_of, named_path, plain, read_sides
 from meadowlark.evaluate.judge import BUDGET, recordings, write_sides
 from meadowlark.evaluate.jury import (
     Answers,

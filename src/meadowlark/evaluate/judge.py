@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 
 from meadowlark.dataset import Run, open_run
 from meadowlark.errors import UserError
-from meadowlark.evaluate.answered import (
+from meadowlark.answered import (
     Answered,
     inputs_of,
     named_path,

@@ -14,7 +14,7 @@ from typing import Literal
 
 from meadowlark.dataset import Run, open_run
 from meadowlark.errors import UserError
-from meadowlark.evaluate.answered import (
+from meadowlark.answered import (
     Answered,
     inputs_of,
     read_sides,

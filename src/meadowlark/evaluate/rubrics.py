@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from meadowlark.errors import UserError
-from meadowlark.evaluate.answered import plain
+from meadowlark.answered import plain
 from meadowlark.layouts import raw_rows
 from meadowlark.records import Question
 
