@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from meadowlark.dataset import Run, open_run
-from meadowlark.errors import UserError
 from meadowlark.answered import (
     Answered,
     inputs_of,
@@ -24,6 +22,8 @@ from meadowlark.answered import (
     read_sides,
     same_prompt,
 )
+from meadowlark.dataset import Run, open_run
+from meadowlark.errors import UserError
 from meadowlark.evaluate.jury import (
     Answers,
     Judge,

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from meadowlark.answered import Answered, read_answered, with_distinct_names
 from meadowlark.dataset import FILE_OF, Run, fingerprint, open_run, read
 from meadowlark.errors import UserError, unknown
 from meadowlark.evaluate import measures, overlap
 from meadowlark.evaluate.alpaca_eval import to_annotations
-from meadowlark.answered import Answered, read_answered, with_distinct_names
 from meadowlark.evaluate.comparison import (
     RATES,
     SEED,
