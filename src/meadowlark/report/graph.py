@@ -173,7 +173,7 @@ def _draw(box: _Box, place: tuple[float, float]) -> str:
         f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{BOX_WIDTH}" '
         f'height="{BOX_HEIGHT}" rx="4"/>'
         + label(x + 9, y + 18, top, "stage")
-        + label(x + 9, y + 35, shorten(middle, 20))
+        + label(x + 9, y + 35, shorten(middle, 19))
         + label(x + 9, y + 52, shorten(bottom, 23), "small mono")
         + "</g>"
     )

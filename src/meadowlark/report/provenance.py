@@ -165,6 +165,7 @@ def _runs_table(lineage: Lineage) -> Table:
                 "sha256": run.sha256,
             }
         )
+    paid = any(row["cost_usd"] for row in rows)
     columns = [
         Column("run", text("run")),
         Column("stage", text("stage")),
@@ -172,8 +173,8 @@ def _runs_table(lineage: Lineage) -> Table:
         Column("took", lambda r: duration(r["seconds"]), "number"),
         Column("seed", text("seed"), "number"),
         Column("tokens", counted("tokens"), "number"),
-        Column("cost (USD)", lambda r: number(r["cost_usd"], 2), "number"),
-        Column("code", _commit, "code", title=lambda r: r["code_version"]),
+        *[Column("cost (USD)", lambda r: number(r["cost_usd"], 2), "number")] * paid,
+        Column("code", _commit, "number", title=lambda r: r["code_version"]),
         Column("SHA-256", lambda r: r["sha256"][:10], "code", title=lambda r: r["sha256"]),
     ]
     one = totals(lineage)
