@@ -124,7 +124,8 @@ def read_answer_file(path: Path) -> Answered:
             )
         item = str(raw.get("id", "")) or hashlib.sha256(prompt.encode()).hexdigest()[:20]
         if item in questions:
-            raise UserError(f"{path}, row {number}: the item {item!r} is answered twice")
+            named = f"the item {item!r}" if raw.get("id") else f"the prompt {prompt[:60]!r}"
+            raise UserError(f"{path}, row {number}: {named} is answered twice")
         group = str(raw.get("group") or raw.get("difficulty") or raw.get("topic") or "")
         questions[item] = Question(item, str(raw.get("dataset") or path.stem), prompt, group=group)
         models.add(str(raw.get("generator") or ""))

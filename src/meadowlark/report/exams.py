@@ -87,8 +87,8 @@ def section(lineage: Lineage) -> Section | None:
             blocks.append(_difference_plot(differences, names))
         caption = (
             "Two models on the same questions, with 95 % intervals. A difference whose interval "
-            "holds 0 is none that this exam can show. Only this or other right: questions that one of "
-            "the two alone answers rightly."
+            "holds 0 is none that this exam can show. Only this or other right: questions that "
+            "one of the two alone answers rightly."
         )
         blocks.append(score_table("exam_differences", caption, paired, names, {}))
     blocks += papers.blocks(runs, names)

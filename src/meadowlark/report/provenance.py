@@ -187,7 +187,7 @@ def _runs_table(lineage: Lineage) -> Table:
 
 def _commit(row: Cells) -> str:
     """The commit that a version names, by its first digits; else the version."""
-    version, plus, commit = row["code_version"].partition("+")
+    version, plus, commit = str(row["code_version"]).partition("+")
     return commit[:7] if plus else version
 
 
