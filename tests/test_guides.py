@@ -130,7 +130,8 @@ def test_the_hospitals_guide_runs_and_no_key_and_no_patient_is_left(
 
 
 RUN = {"tutorial.md", "hospital-data.md", "troubleshooting.md", "curation.md", "judging.md",
-       "training.md", "annotating.md", "serving.md"}  # fmt: skip
+       "training.md", "annotating.md", "serving.md", "exams.md", "private-data.md",
+       "models.md"}  # fmt: skip
 """What is run here; the papers' guides are in test_recipes.py, teacher.md in test_teacher_guide."""
 ELSEWHERE = {"reproduce-alpacare.md", "reproduce-medalpaca.md", "teacher.md"}
 SHOWN = {"adding-a-source.md"}
@@ -210,6 +211,45 @@ def test_the_guide_to_judging_runs(tmp_path: Path, real_data: Path) -> None:
         assert len(server.asked) == 4 * 2 * 2
     assert "nothing was sent" in said
     assert (work / "runs" / "report" / "report.html").is_file()
+
+
+def test_the_guide_to_exams_runs(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    make_tiny_model(work / "runs" / "model", context=1024)
+    (work / "ward.csv").write_text(
+        "nr,stem,a,b,c,d,key,passage\nq1,What makes bile?,Liver,Lung,Heart,Skin,A,gut\n"
+        "q2,What pumps blood?,Liver,Lung,Heart,Skin,C,chest\n"
+    )
+    (work / "worked.csv").write_text(
+        "nr,stem,a,b,c,d,key,passage\nw2,What sweats?,Liver,Lung,Heart,Skin,D,skin\n"
+        "w7,What breathes?,Liver,Lung,Heart,Skin,B,chest\n"
+    )
+    said = guide("exams.md", tmp_path)
+    assert read_manifest(work / "runs" / "exam").rows["kept"] == 80
+    assert "ward" in said
+    assert read_manifest(work / "runs" / "ward").rows["kept"] == 2
+
+
+def test_the_guide_to_private_data_runs(tmp_path: Path) -> None:
+    runs = tmp_path / "work" / "runs"
+    note = "Mrs. Eleanor Whitfield (MRN 4482913) was seen on 12 May 2023. What now?"
+    (runs / "rows").mkdir(parents=True)
+    rows = [Record(note, output="Rest."), Record("What is fever?", output="Heat.")]
+    write_table(runs / "rows" / "rows.parquet", to_table(rows, Record))
+    said = guide("private-data.md", tmp_path)
+    assert "Whitfield" not in said
+    assert "4482913" not in said
+    flagged, _ = read(runs / "flagged", Record)
+    assert [("private_data" in row.tags) for row in flagged] == [True, False]
+
+
+def test_the_guide_to_models_shows_its_own_models_toml(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "certificates").mkdir()
+    (tmp_path / "home" / "certificates" / "hospital.pem").write_text("")
+    said = guide("models.md", tmp_path, {"HOME": str(tmp_path / "home")})
+    for word in ("teacher", "azure", "llama-3.3-70b", "HOSPITAL_LLM_KEY"):
+        assert word in said
 
 
 def answered(folder: Path, model: str) -> None:
