@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import json
 import random
 import re
 import shlex
+import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,8 +21,8 @@ from aiohttp import web
 from typer.exceptions import TyperException
 
 from chat_server import ChatServer, completion
-from meadowlark.dataset import read, read_manifest, write_table
-from meadowlark.records import Record, to_table
+from meadowlark.dataset import FILE_OF, read, read_manifest, write_table
+from meadowlark.records import Answer, Question, Record, Verdict, to_table
 from meadowlark.sources import SOURCES
 from shell import MEADOWLARK, ROOT, Block, blocks, few, parse, put, run_guide
 from tiny_model import make_tiny_model
@@ -66,7 +68,7 @@ def guide(name: str, folder: Path, given: Mapping[str, str] = MappingProxyType({
     """Run a guide in an empty folder ``folder``/work."""
     put(folder / "bin", "meadowlark", MEADOWLARK)
     (folder / "work").mkdir(exist_ok=True)
-    return run_guide(name, folder / "bin", folder / "work", given)
+    return run_guide(ROOT / "docs" / name, folder / "bin", folder / "work", given)
 
 
 @pytest.mark.slow
@@ -75,8 +77,14 @@ def test_the_tutorial_runs_word_by_word(tmp_path: Path) -> None:
     assert "nothing found wanting" in said
     page = (tmp_path / "work" / "runs" / "report" / "report.html").read_text(encoding="utf-8")
     assert "<h1>My first run</h1>" in page
+    runs = tmp_path / "work" / "runs"
     for folder in ("tasks", "distinct", "generated", "converted", "mixed", "model", "scores"):
-        assert (tmp_path / "work" / "runs" / folder / "manifest.json").is_file()
+        assert (runs / folder / "manifest.json").is_file()
+    people, _ = read(runs / "people" / "export", Verdict)
+    assert len(people) == 2 * (10 + 2)  # two criteria; two of the ten are everybody's
+    assert {(v.a, v.b) for v in people} == {("trained", "untrained")}
+    assert '"role":"assistant"' in said.replace(" ", "")
+    assert len(read(runs / "votes" / "verdicts.jsonl", Verdict)[0]) == 3
 
 
 def test_the_tutorial_has_a_stage_a_block() -> None:
@@ -87,7 +95,7 @@ def test_the_tutorial_has_a_stage_a_block() -> None:
     ]
     assert set(verbs) >= {
         "seeds", "generate", "filter", "respond", "convert", "clean", "mix", "check", "train",
-        "exam", "answer", "judge", "score", "report",
+        "exam", "answer", "judge", "annotate", "score", "report", "chat", "serve",
     }  # fmt: skip
 
 
@@ -122,23 +130,21 @@ def test_the_hospitals_guide_runs_and_no_key_and_no_patient_is_left(
 
 
 RUN = {"tutorial.md", "hospital-data.md", "troubleshooting.md", "curation.md", "judging.md",
-       "training.md"}  # fmt: skip
+       "training.md", "annotating.md", "serving.md", "exams.md", "private-data.md",
+       "models.md"}  # fmt: skip
 """What is run here; the papers' guides are in test_recipes.py, teacher.md in test_teacher_guide."""
 ELSEWHERE = {"reproduce-alpacare.md", "reproduce-medalpaca.md", "teacher.md"}
-
-
-SERVERS = {"annotating.md", "serving.md"}
-"""Guides whose commands start servers, which tests/serve and tests/annotate do in other words."""
+SHOWN = {"adding-a-source.md"}
+"""Its Python is a module's own text, which tests/sources/test_medquad_example.py compares."""
 
 
 def test_no_command_stands_in_a_block_that_no_test_runs() -> None:
     for page, text in READING.items():
-        if page.name in SERVERS:
-            continue
         found = blocks(text)
         assert not [b for b in found if b.language != "bash" and b.commands()], page.name
-        if any(b.language == "bash" for b in found):
-            assert page.name in RUN | ELSEWHERE
+        assert {b.language for b in found} <= {"", "bash", "python", "toml"}, page.name
+        if any(b.language in ("bash", "python") for b in found):
+            assert page.name in RUN | ELSEWHERE | SHOWN
 
 
 @pytest.mark.parametrize(
@@ -205,6 +211,111 @@ def test_the_guide_to_judging_runs(tmp_path: Path, real_data: Path) -> None:
         assert len(server.asked) == 4 * 2 * 2
     assert "nothing was sent" in said
     assert (work / "runs" / "report" / "report.html").is_file()
+
+
+def test_the_guide_to_exams_runs(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    make_tiny_model(work / "runs" / "model", context=1024)
+    (work / "ward.csv").write_text(
+        "nr,stem,a,b,c,d,key,passage\nq1,What makes bile?,Liver,Lung,Heart,Skin,A,gut\n"
+        "q2,What pumps blood?,Liver,Lung,Heart,Skin,C,chest\n"
+    )
+    (work / "worked.csv").write_text(
+        "nr,stem,a,b,c,d,key,passage\nw2,What sweats?,Liver,Lung,Heart,Skin,D,skin\n"
+        "w7,What breathes?,Liver,Lung,Heart,Skin,B,chest\n"
+    )
+    said = guide("exams.md", tmp_path)
+    assert read_manifest(work / "runs" / "exam").rows["kept"] == 80
+    assert "ward" in said
+    assert read_manifest(work / "runs" / "ward").rows["kept"] == 2
+
+
+def test_the_guide_to_private_data_runs(tmp_path: Path) -> None:
+    runs = tmp_path / "work" / "runs"
+    note = "Mrs. Eleanor Whitfield (MRN 4482913) was seen on 12 May 2023. What now?"
+    (runs / "rows").mkdir(parents=True)
+    rows = [Record(note, output="Rest."), Record("What is fever?", output="Heat.")]
+    write_table(runs / "rows" / "rows.parquet", to_table(rows, Record))
+    said = guide("private-data.md", tmp_path)
+    assert "Whitfield" not in said
+    assert "4482913" not in said
+    flagged, _ = read(runs / "flagged", Record)
+    assert [("private_data" in row.tags) for row in flagged] == [True, False]
+
+
+def test_the_guide_to_models_shows_its_own_models_toml(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "certificates").mkdir()
+    (tmp_path / "home" / "certificates" / "hospital.pem").write_text("")
+    said = guide("models.md", tmp_path, {"HOME": str(tmp_path / "home")})
+    for word in ("teacher", "azure", "llama-3.3-70b", "HOSPITAL_LLM_KEY"):
+        assert word in said
+
+
+def answered(folder: Path, model: str) -> None:
+    """A model's answers to five questions, as ``answer`` leaves them."""
+    questions = [Question(f"q{n}", "own", f"What helps with a cold, case {n}?") for n in range(5)]
+    answers = [Answer(q.id, model, text=f"Rest, in case {q.id}.") for q in questions]
+    folder.mkdir(parents=True)
+    write_table(folder / FILE_OF[Question], to_table(questions, Question))
+    write_table(folder / FILE_OF[Answer], to_table(answers, Answer))
+
+
+def test_the_guide_to_annotating_runs(tmp_path: Path) -> None:
+    runs = tmp_path / "work" / "runs"
+    answered(runs / "tuned", "one")
+    answered(runs / "untuned", "other")
+    rows(runs / "generated", 4)
+    said = guide("annotating.md", tmp_path)
+    assert "listening on https://annotate.hospital.example" in said
+    verdicts, _ = read(runs / "verdicts", Verdict)
+    assert {(v.by, v.a, v.b) for v in verdicts} == {
+        (f"human:{name}", "one", "other") for name in ("Ada", "Grace")
+    }
+    assert len(verdicts) == 2 * (5 + 1)  # two criteria; one item of five is everybody's
+    assert read(runs / "people" / "export", Verdict)[0] == verdicts
+    assert json.loads((runs / "scores" / "scores.json").read_text())
+    reviewed = read_manifest(runs / "reviewed").rows
+    assert (reviewed["kept"], reviewed["rejected"]) == (2, {"poor wording": 2})
+    assert "people-Ada.xlsx: 2 judgements by Ada, 2 new" in said
+
+
+FAKE_VLLM = """#!{python}
+# Stands for the Python of an environment that has vLLM: our own server under vLLM's words.
+import sys
+sys.path[:0] = {path!r}
+from meadowlark.cli import run
+def after(name):
+    return sys.argv[sys.argv.index(name) + 1]
+assert sys.argv[1:3] == ["-m", "vllm.entrypoints.openai.api_server"], sys.argv
+sys.exit(run(["serve", "hf:" + after("--model"), "--name", after("--served-model-name"),
+    "--template", after("--chat-template"), "--port", after("--port"), "--vllm", "no",
+    "--api-key-env", "VLLM_API_KEY"]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft's, of 0.21
+def test_the_guide_to_serving_runs(tmp_path: Path) -> None:
+    import peft
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    pytest.importorskip("openai", reason="the openai client is not installed")
+    work = tmp_path / "work"
+    for n, name in enumerate(("runs/demo/model", "base", "served", "tuned", "untuned")):
+        make_tiny_model(work / name, seed=n)
+    model = AutoModelForCausalLM.from_pretrained(work / "base", dtype=torch.float32)
+    how = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    peft.get_peft_model(model, how).save_pretrained(work / "adapter")
+    (tmp_path / "vllm").mkdir()
+    fake = FAKE_VLLM.format(python=sys.executable, path=[str(ROOT / "src"), *sys.path])
+    put(tmp_path / "vllm" / "bin", "python", fake)
+    said = guide("serving.md", tmp_path, {"HOME": str(tmp_path)})
+    assert said.count("listening on ") == 6
+    verdicts, _ = read(work / "runs" / "votes" / "verdicts.jsonl", Verdict)
+    assert [v.winner for v in verdicts][1:] == ["tie", "both_bad"]
+    assert {v.by for v in verdicts} == {"human:Dr Osei"}
 
 
 def test_the_index_lists_every_page() -> None:

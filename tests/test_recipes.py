@@ -18,7 +18,7 @@ from typer.exceptions import TyperException
 
 from chat_server import ChatServer, completion
 from meadowlark.dataset import read_manifest
-from shell import ROOT, bash, few, parse, put, run_guide
+from shell import MEADOWLARK, ROOT, bash, blocks, few, parse, put, run_guide
 from tiny_model import make_tiny_model
 
 RECIPES = sorted((ROOT / "recipes").glob("*.sh"))
@@ -164,7 +164,7 @@ def work(guide: str, tmp_path: Path, **given: str) -> str:
         "HF_DATASETS_CACHE": str(tmp_path / "cache"),
         "HF_HUB_OFFLINE": "1",
     }
-    return run_guide(guide, tmp_path / "bin", tmp_path, given)
+    return run_guide(ROOT / "docs" / guide, tmp_path / "bin", tmp_path, given)
 
 
 def published_in_small(real: Path, data: Path) -> None:
@@ -215,6 +215,46 @@ def test_alpacares_guide_runs_in_small_from_the_published_seeds_to_its_report(
         assert any(reference in task for task in against)
     assert any(s["n_unreadable"] for s in scores)
     assert (out / "report" / "report.html").is_file()
+
+
+MAKE = f"""#!/bin/sh
+exec /usr/bin/env -i PATH=/usr/bin:/bin make -n -C {ROOT} "$@"
+"""
+PIP = """#!/bin/sh
+[ "$1" = install ]
+"""
+
+
+@pytest.mark.slow
+def test_the_readmes_commands_run_in_their_order(tmp_path: Path, real_data: Path) -> None:
+    """As written, with a scripted teacher and a tiny base; of ``make`` what it would do."""
+    shutil.copyfile(
+        ROOT / "src" / "meadowlark" / "demo" / "seeds.jsonl", tmp_path / "my-seeds.jsonl"
+    )
+    medquad = real_data / "meadow" / "medquad" / "medquad_all.tar.gz"
+    (tmp_path / medquad.name).symlink_to(medquad)
+    published_in_small(real_data, tmp_path)
+    config = Path(small(tmp_path, "alpaca")["CONFIG"])
+    (tmp_path / "configs").mkdir()
+    config.rename(tmp_path / "configs" / "alpacare-7b.toml")
+    put(tmp_path / "bin", "meadowlark", MEADOWLARK)
+    put(tmp_path / "bin", "make", MAKE)
+    put(tmp_path / "bin", "pip", PIP)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = [b.text for b in blocks(readme) if b.commands() or b.text.startswith("make ")]
+    assert len(shown) == 2
+    page = tmp_path / "README.md"
+    page.write_text("".join(f"```bash\n{text}```\n\n" for text in shown))
+    with ChatServer(teacher_and_judge) as server:
+        given = {"http://localhost:8000/v1": server.url, "HF_HUB_OFFLINE": "1"}
+        said = run_guide(page, tmp_path / "bin", tmp_path, given)
+    assert "meadowlark demo --out runs/demo" in said
+    assert "pytest" in said
+    runs = tmp_path / "runs"
+    assert read_manifest(runs / "generated").rows["kept"] > 900
+    assert read_manifest(runs / "mixed").rows["kept"] > 2000
+    assert (runs / "report" / "report.html").is_file()
+    assert (runs / "served" / "README.md").is_file()
 
 
 USMLE = [

@@ -58,15 +58,15 @@ def test_verdicts_name_the_side_that_was_chosen_whichever_stood_first(
 
 def test_an_export_says_what_changed_since_and_what_was_not_shown(tmp_path: Path) -> None:
     one, two = answers(tmp_path / "a", "x", 5), answers(tmp_path / "b", "x", 4)
-    with pytest.raises(UserError, match="tell them apart with NAME=PATH"):
-        set_up_comparison(one, two, tmp_path / "study", people="1")
+    same = set_up_comparison(one, two, tmp_path / "same", people="1")
+    assert same.models == ("x (a)", "x (b)")  # one model's name, told apart by the folders'
     set_up_comparison(f"new={one}", f"old={two}", tmp_path / "study", people="1")
     (tmp_path / "b" / "answers.parquet").unlink()
     with Store(tmp_path / "study", write=True) as store:
         prefer(store, "b")
         manifest = export(store, tmp_path / "out").manifest
     assert any("no longer what the study was made from" in line for line in manifest.warnings)
-    assert "1 items were not shown: only new answered it" in manifest.warnings
+    assert "1 item was not shown: only new answered it" in manifest.warnings
     verdicts, _ = read(tmp_path / "out", Verdict)
     assert {(v.a, v.b) for v in verdicts} == {("new", "old")}
 
@@ -163,6 +163,52 @@ def test_another_study_is_not_written_over(
         assert store.study.id == first
 
 
+def test_files_of_published_answers_are_compared_as_folders_are(tmp_path: Path) -> None:
+    """AlpaCare's JSON lines and AlpacaEval's JSON list, in another order; nothing vanishes."""
+    mine, theirs = tmp_path / "mine" / "out.jsonl", tmp_path / "outputs.json"
+    mine.parent.mkdir()
+    rows = [
+        {"instruction": "Explain fever.", "input": "", "output": "Mine on fever."},
+        {"instruction": "Explain this.", "input": "Hb 7", "output": "Mine on Hb."},
+        {"instruction": "Explain cough.", "input": "", "output": "Mine on \ud800 cough."},
+        {"instruction": "Explain gout.", "input": "<noinput>", "output": ""},
+        {"instruction": "Only mine?", "input": "", "output": "Yes."},
+    ]
+    mine.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    others = [{**row, "output": "Theirs.", "generator": "gpt-9"} for row in rows[3::-1]]
+    theirs.write_text(json.dumps([*others, {**others[0], "instruction": "Only theirs?"}]))
+    study = set_up_comparison(str(mine), str(theirs), tmp_path / "study", people="1")
+    assert study.models == ("mine/out", "gpt-9")
+    assert sorted(why for _, why in study.left_out) == [
+        "only gpt-9 answered it",
+        "only mine/out answered it",
+        "text is no valid Unicode",
+    ]
+    with Store(tmp_path / "study", write=True) as store:
+        asked = {item["question"]["prompt"]: (item["a"], item["b"]) for item in store.items()}
+        assert list(asked) == [
+            "Explain fever.",
+            "Explain this.\n\n### Input:\nHb 7",
+            "Explain gout.",
+        ]
+        assert {(a["item"] == b["item"], b["text"]) for a, b in asked.values()} == {
+            (True, "Theirs.")
+        }
+        for own in store.assigned("annotator-1"):
+            first = "first" if own.a_first else "second"
+            said = {"correctness": first, "helpfulness": "tie", "note": ""}
+            assert store.record("annotator-1", own.item, f"form {own.item}", said)
+        export(store, tmp_path / "verdicts")
+    verdicts, _ = read(tmp_path / "verdicts", Verdict)
+    assert {(v.a, v.b, v.criterion, v.winner) for v in verdicts} == {
+        ("mine/out", "gpt-9", "correctness", "a"),
+        ("mine/out", "gpt-9", "helpfulness", "tie"),
+    }
+    manifest = read_manifest(tmp_path / "verdicts")
+    assert "1 item was not shown: only gpt-9 answered it" in manifest.warnings
+    assert set(manifest.inputs) == {"answers", "reference"}
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
@@ -204,7 +250,7 @@ def test_mistakes_on_the_command_line_end_with_2(
         ([*sides, "--people", "0"], "expected 1 to 1,000"),
         ([*sides, "--rows", sides[0], "--people", "2"], "not both"),
         ([sides[0], sides[0], "--people", "2"], "tell them apart"),
-        ([sides[0], str(tmp_path / "none"), "--people", "2"], "expected a folder"),
+        ([sides[0], str(tmp_path / "none"), "--people", "2"], "no such folder or file of answers"),
         ([], "holds no study"),
     ):
         assert run(["annotate", *command, *out]) == 2, command

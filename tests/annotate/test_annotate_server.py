@@ -12,6 +12,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from studies import BOTH, HOSTILE, MODELS, Served, comparison, form_of, people_file, review
 
+from meadowlark.annotate.judgements import task_of
 from meadowlark.annotate.links import read_tokens, write_links
 from meadowlark.annotate.server import HEADERS, make_app
 from meadowlark.annotate.store import ADMINISTRATOR, Store
@@ -298,6 +299,15 @@ def test_fifty_people_at_once(tmp_path: Path) -> None:
         assert all(one.judgement["note"] == one.person for one in judged)
 
     serving(folder, body)
+
+
+def test_an_exams_options_are_shown_with_its_question() -> None:
+    asked = {"prompt": "Which organ?\n\n### Input:\nIt makes bile.", "choices": ["Heart", "Liver"]}
+    assert task_of(asked) == ("Which organ?", "It makes bile.\n\nA: Heart\nB: Liver")
+    assert task_of({**asked, "prompt": "Which?"}) == ("Which?\n\nA: Heart\nB: Liver", "")
+    listed = "Heart (A) or Liver (B)?"
+    assert task_of({**asked, "prompt": listed}) == (listed, "")
+    assert task_of({"prompt": "Why?", "choices": []}) == ("Why?", "")
 
 
 def test_a_review_accepts_edits_and_rejects(tmp_path: Path) -> None:

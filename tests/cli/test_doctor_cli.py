@@ -18,8 +18,8 @@ def test_it_says_what_is_there_and_never_a_key(
     assert run(["doctor"]) == 0
     out = capsys.readouterr().out
     assert KEY not in out
-    assert "OPENAI_API_KEY        set\n" in out
-    assert "HF_TOKEN              not set\n" in out
+    assert "OPENAI_API_KEY          set\n" in out
+    assert "HF_TOKEN                not set\n" in out
     for word in ("python", "cores", "memory", "disk", "gpu", "extra train", "pyarrow"):
         assert word in out
 

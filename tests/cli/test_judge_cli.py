@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from meadowlark.cli import run
+from meadowlark.cli.score import _show
 from meadowlark.dataset import write_table
-from meadowlark.records import Answer, Question, to_table
+from meadowlark.records import Answer, Question, Score, to_table
 
 
 @pytest.fixture
@@ -130,3 +131,18 @@ def test_a_single_answer_is_graded_and_scored_as_typed(
     assert "Rubric score in per cent: rubric (judge:tiny)" in text
     assert run([*command, "--reading", "strict", "--out", str(tmp_path / "no")]) == 2
     assert "for protocols that compare pairs" in capsys.readouterr().err
+
+
+def test_groups_of_a_handful_are_counted_and_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    def scores(label: str, n: int) -> list[Score]:
+        return [
+            Score(f"help (human:A): against b{label}", "a", metric, 0.5, 0.1, 0.9, n)
+            for metric in ("win_rate", "win_rate_unreadable_lost", "win_rate_unreadable_won")
+        ]
+
+    topics = [(" · topic heart", 5), (" · topic lung", 4), (" · topic skin", 1)]
+    _show([one for label, n in (("", 10), *topics) for one in scores(label, n)])
+    said = capsys.readouterr().out
+    assert "against b · topic heart" in said
+    assert "lung" not in said
+    assert "and 2 groups of fewer than 5 items, scored and not shown" in said

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from meadowlark.answered import aligned, read_side
 from meadowlark.dataset import read, write_table
 from meadowlark.errors import FolderDiffers, UserError
-from meadowlark.evaluate.answered import aligned, read_side
 from meadowlark.evaluate.judge import estimate_pairs, judge_pairs
 from meadowlark.evaluate.protocols import PROTOCOLS, orders, protocol_of
 from meadowlark.evaluate.verdicts import read_verdicts

@@ -131,7 +131,7 @@ def test_what_cannot_be_judged_leaves_no_folder(tmp_path: Path) -> None:
     stranger = answered(tmp_path / "two", "m", {"2": "x"}, questions)
     for bad, message in (
         (stranger, "no question for the answered item '2'"),
-        (one, "bear the same folder name"),
+        (one, "lie under the same name"),
     ):
         with pytest.raises(UserError, match=message):
             judge_overlap(one, [bad], tmp_path / "out")

@@ -63,7 +63,9 @@ def test_a_case_by_hand() -> None:
     assert (found["wins"].n, found["wins"].n_unreadable) == (10, 3)
     assert (found["win_rate_shown_second"].n, found["win_rate_shown_second"].n_unreadable) == (5, 1)
     assert (found["positional_agreement"].n, found["positional_agreement"].n_unreadable) == (5, 2)
-    assert warnings == ["1 of 5 items without a readable verdict, in the bounds only: m against r"]
+    assert warnings == [
+        "1 of 5 items without a readable verdict, in the bounds only: m against r (c, judge:j)"
+    ]
 
 
 def test_a_judge_that_always_takes_the_first_gives_one_half_and_no_agreement() -> None:

@@ -175,7 +175,10 @@ def build(root: Path) -> Path:
     )  # fmt: skip
     run = open_run("stats", root / "stats", options={}, inputs={"mixed": mixed})
     with run:
-        pairs = [{"verb": "explain", "noun": "finding", "count": 220}]
+        pairs = [
+            {"verb": "explain", "noun": "finding", "count": 200},
+            {"verb": "list", "noun": "cause", "count": 20},
+        ]
         one = {
             "rows": 300,
             "verb_noun": {"method": "rules", "pairs": pairs, "share_of_rows": 0.7333},

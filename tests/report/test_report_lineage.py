@@ -118,6 +118,22 @@ def test_boxes_of_the_graph_do_not_overlap(tmp_path: Path) -> None:
             assert y != other_y or abs(x - other_x) >= 150
 
 
+def test_many_files_that_the_same_runs_read_share_a_box(tmp_path: Path) -> None:
+    files = {f"input {n}": tmp_path / f"verdicts-{n}.json" for n in range(8)}
+    for n, file in enumerate(files.values()):
+        file.write_text(str(n))
+    alone = tmp_path / "alone.json"
+    alone.write_text("alone")
+    judged = made(tmp_path, "score", "scores", files)
+    made(tmp_path, "mix", "mixed", {"rows": alone, "scores": judged})
+    svg = lineage_graph(lineage(tmp_path / "scores", tmp_path / "mixed"))
+    assert svg.count('class="box file"') == 2
+    assert "8 files" in svg
+    for file in (*files.values(), alone):
+        assert f"{file}, SHA-256 {fingerprint(file)}" in svg
+    assert svg.count('class="edge"') == 3
+
+
 @pytest.mark.parametrize(
     ("models", "names"),
     [

@@ -1,16 +1,21 @@
 """The drawings: ticks on round numbers, points where the data are, texts escaped."""
 
 import itertools
+import json
 import re
+import shlex
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meadowlark.dataset import Manifest
+from meadowlark.report.commands import _broken
 from meadowlark.report.content import count, number, percent, short
-from meadowlark.report.data import entropy_bits, in_one_vocabulary, verb_noun_pairs
-from meadowlark.report.examples import pick
+from meadowlark.report.data import _verbs, entropy_bits, in_one_vocabulary, verb_noun_pairs
+from meadowlark.report.examples import folded, pick
 from meadowlark.report.plots import (
     Bars,
     Interval,
@@ -22,6 +27,7 @@ from meadowlark.report.plots import (
     share_plot,
     ticks,
 )
+from meadowlark.report.read import RunFolder
 from meadowlark.report.training import thin
 
 
@@ -126,6 +132,40 @@ def test_verb_noun_pairs_of_a_stats_file() -> None:
     assert verb_noun_pairs(stats) == {"generated": {"explain cause": 12, "list": 4}}
     assert verb_noun_pairs(None) == {}
     assert verb_noun_pairs([1]) == {}
+
+
+def test_one_pair_is_told_by_the_table_and_not_drawn_as_whole_rings(tmp_path: Path) -> None:
+    pairs = [{"verb": "answer", "noun": "question", "count": 30}]
+    (tmp_path / "stats.json").write_text(
+        json.dumps({"datasets": {"converted": {"rows": 30, "verb_noun": {"pairs": pairs}}}})
+    )
+    stats = RunFolder(tmp_path, Manifest("stats", {}), "stats")
+    heading, table = _verbs([stats])
+    assert (heading.kind, table.kind) == ("heading", "table")
+    assert "one pair only" in table.caption
+
+
+def test_what_is_folded_away_is_the_end_of_a_long_text_and_nothing_is_lost() -> None:
+    long = "word " * 300
+    shown, rest = folded(long)
+    assert shown + rest == long
+    assert 500 < len(shown) <= 600
+    assert shown.endswith("word")
+    assert folded("x" * 2000) == ("x" * 600, "x" * 1400)
+    assert folded(long[:700]) == (long[:700], "")
+
+
+def test_a_long_command_is_broken_before_its_options_and_inputs() -> None:
+    short = "meadowlark mix a b --out c"
+    assert _broken(short) == short
+    inputs = [f"runs/{'x' * 30}-{n}" for n in range(3)]
+    made = _broken(f"meadowlark mix {' '.join(inputs)} --val 0.1 --out c")
+    assert made.splitlines() == [
+        f"meadowlark mix {inputs[0]} \\", f"    {inputs[1]} \\", f"    {inputs[2]} \\",
+        "    --val 0.1 \\", "    --out c",
+    ]  # fmt: skip
+    quoted = f"meadowlark stats '{' '.join(inputs)}' --out c"
+    assert shlex.split(_broken(quoted).replace("\\\n", "")) == shlex.split(quoted)
 
 
 def test_labels_as_people_write_them_are_counted_in_one_vocabulary() -> None:

@@ -234,6 +234,14 @@ def test_an_item_with_one_rating_counts_as_chance_and_not_as_agreement() -> None
     assert agreement(lone, "fleiss").expected != agreement(ratings, "fleiss").expected
 
 
+def test_no_interval_leaves_what_is_possible() -> None:
+    """Two items leave one degree of freedom, and an interval that reaches from -6 to 7."""
+    ratings = [("a", "a"), ("a", "b")]
+    assert (agreement(ratings, "raw").low, agreement(ratings, "raw").high) == (0.0, 1.0)
+    assert agreement(ratings, "gwet").low == -1.0
+    assert agreement([("a", "a"), ("b", "b")], "raw").low == 1.0
+
+
 def test_one_item_has_a_value_and_no_error() -> None:
     alone = agreement([("a", "b", "b")], "fleiss")
     assert alone.value == pytest.approx(-0.5)

@@ -81,7 +81,12 @@ def _warnings(study: Study) -> list[str]:
         if not _there(given)
     ]
     reasons = Counter(why for _, why in study.left_out)
-    return lines + [f"{count:,} items were not shown: {why}" for why, count in reasons.items()]
+    return lines + [f"{_items_were(count)} not shown: {why}" for why, count in reasons.items()]
+
+
+def _items_were(count: int) -> str:
+    """``1 item was``, ``2 items were``."""
+    return "1 item was" if count == 1 else f"{count:,} items were"
 
 
 # --------------------------------------------------------------------------- comparison

@@ -11,6 +11,8 @@ from typing import Any
 
 from meadowlark.errors import UserError
 from meadowlark.records import Record, Verdict, Winner
+from meadowlark.tasks.task import letters
+from meadowlark.templates import split_content
 
 COMPARE, REVIEW = "compare", "review"
 CRITERIA: dict[str, str] = {
@@ -39,6 +41,20 @@ REASONS = (
 PARTS = ("instruction", "input", "output")
 MOST_NOTE = 4000
 Judgement = dict[str, str]
+
+
+def task_of(question: Mapping[str, Any]) -> tuple[str, str]:
+    """The instruction and the input that a person is shown of a question.
+
+    An exam's options stand below them, unless the prompt lists them itself.
+    """
+    instruction, given = split_content(question["prompt"])
+    choices = [str(choice) for choice in question.get("choices") or ()]
+    if all(choice in question["prompt"] for choice in choices):
+        return instruction, given
+    pairs = zip(letters(len(choices)), choices, strict=True)
+    listed = "\n".join(f"{letter}: {choice}" for letter, choice in pairs)
+    return (instruction, f"{given}\n\n{listed}") if given else (f"{instruction}\n\n{listed}", "")
 
 
 def comparison(fields: Mapping[str, str]) -> Judgement:

@@ -15,10 +15,17 @@ import jinja2
 
 import meadowlark
 from meadowlark.annotate.agreement import Line
-from meadowlark.annotate.judgements import CHOICES, COMPARE, CRITERIA, DECISIONS, PARTS, REASONS
+from meadowlark.annotate.judgements import (
+    CHOICES,
+    COMPARE,
+    CRITERIA,
+    DECISIONS,
+    PARTS,
+    REASONS,
+    task_of,
+)
 from meadowlark.annotate.store import Progress
 from meadowlark.records import Record, from_dict
-from meadowlark.templates import split_content
 
 FOLDER = Path(__file__).parent
 NOTICE = f"{meadowlark.NOTICE} Enter no data of real patients."
@@ -69,7 +76,7 @@ def judging_page(
         "fault": fault,
     }
     if task == COMPARE:
-        instruction, given = split_content(item["question"]["prompt"])
+        instruction, given = task_of(item["question"])
         answers = [item["a"]["text"], item["b"]["text"]]
         return _render(
             "compare.html",

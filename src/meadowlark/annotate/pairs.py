@@ -1,18 +1,19 @@
 """Two models' answers to the same prompts, joined into what a person compares.
 
-Folders with ``questions.parquet`` and ``answers.parquet`` come in (``answer`` and ``exam`` write
-them); pairs come out, and what could not be paired, each with its reason.
+Folders that ``answer`` or ``exam`` wrote, or files of published answers, come in; pairs come out,
+and what could not be paired, each with its reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from meadowlark.dataset import FILE_OF, read
+from meadowlark.answered import counterparts, read_side, with_distinct_names
 from meadowlark.errors import UserError
 from meadowlark.records import Answer, Question
+
+BROKEN = "text is no valid Unicode"
+"""Half a surrogate pair out of JSON, which no browser can be sent."""
 
 
 @dataclass(frozen=True)
@@ -26,89 +27,51 @@ class Pair:
 
 @dataclass(frozen=True)
 class Paired:
-    """The pairs in the order of the first folder; ``left_out`` says of an item why it is none."""
+    """The pairs in the order of the first side; ``left_out`` says of an item why it is none."""
 
+    models: tuple[str, str]
     pairs: list[Pair]
     left_out: list[tuple[str, str]]
 
 
-def named_path(argument: str) -> tuple[str, Path]:
-    """``NAME=PATH`` taken apart; a path alone (or one that holds an equals sign) has no name."""
-    name, equals, path = argument.partition("=")
-    if not equals or not name or Path(argument).exists():
-        return "", Path(argument)
-    return name, Path(path)
-
-
 def read_pairs(first: str, second: str, limit: int | None = None) -> Paired:
-    """The answers of two folders joined by id where the prompts agree, else by the prompt's text.
+    """The answers that two folders or files (``NAME=PATH`` names a model) give to the same prompts.
 
-    Only a model's first draw is shown. What one folder lacks, or a model failed to answer, is left
-    out with the reason. UserError where a folder holds no answers, or nothing can be paired.
+    Only a model's first draw is shown. What one side lacks, or a model failed to answer, is left
+    out with the reason; what comes after ``limit`` pairs is not looked at. UserError where a side
+    holds no answers, or nothing can be paired.
     """
-    mine, theirs = _side(first), _side(second)
-    names = [next(iter(side.values()))[1].model for side in (mine, theirs)]
-    if names[0] == names[1]:
-        raise UserError(
-            f"both folders hold answers of {names[0]!r}; tell them apart with NAME=PATH"
-        )
-    by_text: dict[str, list[str]] = {}
-    for item, (question, _) in theirs.items():
-        by_text.setdefault(_words(question.prompt), []).append(item)
-    taken: set[str] = set()
+    mine, theirs = with_distinct_names([read_side(first), read_side(second)])
+    own = {item: their for their, item in counterparts(mine, theirs).items()}
     pairs: list[Pair] = []
     left_out: list[tuple[str, str]] = []
-    for item, (question, a) in mine.items():
+    for item, answers in mine.answers.items():
         if limit is not None and len(pairs) >= limit:
-            break
-        same = [i for i in by_text.get(_words(question.prompt), []) if i not in taken]
-        found = item if item in same else same[0] if same else None
-        if found is None:
-            left_out.append((item, f"only {names[0]} answered it"))
+            return Paired((mine.model, theirs.model), pairs, left_out)
+        others = theirs.answers.get(own.get(item, ""))
+        if others is None:
+            left_out.append((item, f"only {mine.model} answered it"))
             continue
-        taken.add(found)
-        b = replace(theirs[found][1], item=item)
-        failed = [answer.model for answer in (a, b) if answer.status == "failed"]
+        pair = Pair(mine.questions[item], answers[0], replace(others[0], item=item))
+        failed = [answer.model for answer in (pair.a, pair.b) if answer.status == "failed"]
         if failed:
             left_out.append((item, f"no answer came from {' and '.join(failed)}"))
-            continue
-        pairs.append(Pair(question, a, b))
+        elif not is_unicode(pair.question.prompt, pair.a.text, pair.b.text):
+            left_out.append((item, BROKEN))
+        else:
+            pairs.append(pair)
+    asked = {their for item, their in own.items() if item in mine.answers}
+    alone = [their for their in theirs.answers if their not in asked]
+    left_out += [(their, f"only {theirs.model} answered it") for their in alone]
     if not pairs:
-        raise UserError(f"{first} and {second} answer no prompt in common; nothing to compare")
-    return Paired(pairs, left_out)
+        raise UserError(f"{first} and {second} have no prompt that both answer; nothing to compare")
+    return Paired((mine.model, theirs.model), pairs, left_out)
 
 
-def _side(argument: str) -> dict[str, tuple[Question, Answer]]:
-    """One folder's questions with their first answer, under the name that the argument gives."""
-    name, folder = named_path(argument)
-    if not folder.is_dir():
-        raise UserError(
-            f"{folder}: expected a folder with {FILE_OF[Answer]} and {FILE_OF[Question]}, as "
-            "`meadowlark answer` writes it"
-        )
-    answers = _first_draws(read(folder, Answer)[0])
-    models = sorted({answer.model for answer in answers})
-    if len(models) != 1:
-        raise UserError(
-            f"{folder} must hold the answers of one model, not of {', '.join(models) or 'none'}"
-        )
-    questions = {question.id: question for question in read(folder, Question)[0]}
-    strangers = {answer.item for answer in answers} - questions.keys()
-    if strangers:
-        raise UserError(f"{folder}: no question for the answered item {min(strangers)!r}")
-    return {
-        answer.item: (questions[answer.item], replace(answer, model=name or answer.model))
-        for answer in answers
-    }
-
-
-def _first_draws(answers: Sequence[Answer]) -> list[Answer]:
-    found: dict[str, Answer] = {}
-    for answer in answers:
-        if answer.item not in found or answer.draw < found[answer.item].draw:
-            found[answer.item] = answer
-    return list(found.values())
-
-
-def _words(text: str) -> str:
-    return " ".join(text.split())
+def is_unicode(*texts: str) -> bool:
+    """Whether all of these can be sent to a browser."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

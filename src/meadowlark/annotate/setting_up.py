@@ -1,7 +1,7 @@
 """Setting a study up, or taking it up again: the same command, the same study.
 
-Two folders of answers (compare) or a data set (review) and a list of people come in; the folder
-with the study comes out. A study with judgements is never replaced.
+Two models' answers (compare) or a data set (review) and a list of people come in; the folder with
+the study comes out. A study with judgements is never replaced.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from meadowlark.annotate.judgements import COMPARE, REVIEW
-from meadowlark.annotate.pairs import named_path, read_pairs
+from meadowlark.annotate.pairs import BROKEN, is_unicode, read_pairs
 from meadowlark.annotate.shares import deal
 from meadowlark.annotate.store import ADMINISTRATOR, FILE, Store, Study, create
+from meadowlark.answered import named_path
 from meadowlark.dataset import fingerprint, read
 from meadowlark.errors import FolderDiffers, UserError
 from meadowlark.records import Record, to_json
 
 MOST_PEOPLE = 1000
 MOST_NAME = 60
-BROKEN = "text is no valid Unicode"
 
 
 def read_people(given: str) -> tuple[str, ...]:
@@ -65,9 +65,8 @@ def set_up_comparison(
     seed: int = 42,
     limit: int | None = None,
 ) -> Study:
-    """A blind comparison of two folders of answers in ``out``, made or found there."""
+    """A blind comparison of two folders or files of answers in ``out``, made or found there."""
     paired = read_pairs(first, second, limit)
-    one = paired.pairs[0]
     items = [
         {"question": to_json(pair.question), "a": to_json(pair.a), "b": to_json(pair.b)}
         for pair in paired.pairs
@@ -75,7 +74,7 @@ def set_up_comparison(
     study = Study(
         id=secrets.token_hex(8),
         task=COMPARE,
-        models=(one.a.model, one.b.model),
+        models=paired.models,
         people=read_people(people),
         overlap=overlap,
         seed=seed,
@@ -120,12 +119,7 @@ def set_up_review(
 
 
 def _is_unicode(record: Record) -> bool:
-    """Whether a row can be sent to a browser; half a surrogate pair out of JSON cannot."""
-    try:
-        json.dumps(to_json(record), ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return is_unicode(json.dumps(to_json(record), ensure_ascii=False))
 
 
 def _input(path: Path) -> dict[str, str]:

@@ -23,6 +23,7 @@ from meadowlark.annotate.judgements import (
     comparison,
     plain,
     review,
+    task_of,
 )
 from meadowlark.annotate.pages import NOTICE
 from meadowlark.annotate.shares import Assigned
@@ -30,7 +31,6 @@ from meadowlark.annotate.store import Store
 from meadowlark.errors import UserError
 from meadowlark.records import Record, from_dict
 from meadowlark.sheets import sheet_rows
-from meadowlark.templates import split_content
 
 MOST_CHARACTERS = 32_767
 """What a cell can hold."""
@@ -170,7 +170,7 @@ def _header(sheet: Any, columns: Mapping[str, int]) -> None:
 def _comparison_cells(
     item: Mapping[str, Any], one: Assigned, said: Mapping[str, str]
 ) -> tuple[str, ...]:
-    prompt = "\n\n".join(part for part in split_content(item["question"]["prompt"]) if part)
+    prompt = "\n\n".join(part for part in task_of(item["question"]) if part)
     answers = [item["a"]["text"], item["b"]["text"]]
     first, second = answers if one.a_first else answers[::-1]
     chosen = [CHOICES.get(said.get(criterion, ""), "") for criterion in CRITERIA]

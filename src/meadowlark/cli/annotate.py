@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +23,8 @@ def annotate(
     answers: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Two folders of answers to compare. NAME=PATH names a model.", metavar="[A B]"
+            help="Two folders or files of answers to compare. NAME=PATH names a model.",
+            metavar="[A B]",
         ),
     ] = None,
     rows: Annotated[
@@ -67,9 +69,11 @@ def annotate(
 ) -> None:
     """Let people compare two models' answers blindly, or review rows, in the browser.
 
-    Compare: two folders of `meadowlark answer`. People see prompt and answers,
-    never a model's name, and judge correctness and helpfulness apart. Review
-    (--rows): they accept, edit or reject each row of a data set.
+    Compare: two folders of `meadowlark answer`, or files of published answers as
+    `judge` takes them (rows with instruction and input, or prompt, and response
+    or output). People see prompt and answers, never a model's name, and judge
+    correctness and helpfulness apart. Review (--rows): they accept, edit or
+    reject each row of a data set.
 
     Everybody signs in by a link of their own; the links are written to
     OUT/links.txt, which only you may read, the administrator's first. Order and
@@ -88,6 +92,8 @@ def annotate(
     \b
     Examples:
       meadowlark annotate runs/tuned runs/untuned --people people.txt --out runs/people
+      meadowlark annotate tuned=tuned.jsonl gpt-4=published/gpt-4.jsonl --people 2 \\
+          --out runs/people
       meadowlark annotate --rows runs/generated --people 2 --out runs/review
       meadowlark annotate --out runs/people
       meadowlark annotate --export runs/people --out runs/verdicts
@@ -139,18 +145,22 @@ def _set_up(
         raise UserError("who judges? give --people FILE (one name a line) or --people N")
     if rows is not None:
         if answers:
-            raise UserError("give two folders of answers to compare, or --rows to review, not both")
+            raise UserError(
+                "give two folders or files of answers to compare, or --rows to review, not both"
+            )
         study = set_up_review(rows, out, people=people, overlap=overlap, seed=seed, limit=limit)
     else:
         if len(answers) != 2:
-            raise UserError(f"expected two folders of answers to compare, got {len(answers)}")
+            raise UserError(
+                f"expected two folders or files of answers to compare, got {len(answers)}"
+            )
         first, second = answers
         study = set_up_comparison(
             first, second, out, people=people, overlap=overlap, seed=seed, limit=limit
         )
     if study.left_out:
-        why = sorted({reason for _, reason in study.left_out})
-        stdout.print(f"{len(study.left_out):,} items are not shown: {'; '.join(why)}", markup=False)
+        for why, count in Counter(reason for _, reason in study.left_out).items():
+            stdout.print(f"not shown: {count:,} ({why})", markup=False)
 
 
 def _serve(store: Store, host: str, port: int, url: str | None, new_links: bool) -> None:

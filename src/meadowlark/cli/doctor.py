@@ -59,7 +59,7 @@ def doctor() -> int:
 
 
 def _line(name: str, value: str) -> None:
-    stdout.print(f"{name:22}{value}", markup=False)
+    stdout.print(f"{name:23} {value}", markup=False)
 
 
 def requirements() -> dict[str, dict[str, str]]:

@@ -147,7 +147,8 @@ def _show(scores: list[Score]) -> None:
                     heading = f"{SHOWN[metric]}: {subject or task}"
                     name = rest if subject and metric not in OF_MODELS else model
                     tables.setdefault(heading, []).append((name, {metric: one}))
-    for heading, lines in tables.items():
+    for heading, found_lines in tables.items():
+        lines = [(name, row) for name, row in found_lines if not _is_small_group(name, row)]
         cells = [_cells(row) for _, row in lines]
         columns = [name for name in cells[0] if any(row[name] for row in cells)]
         widths = {c: max(len(c), *(len(row[c]) for row in cells)) for c in columns}
@@ -156,9 +157,21 @@ def _show(scores: list[Score]) -> None:
         for (name, _), shown in zip(lines, cells, strict=True):
             numbers = "  ".join(shown[c].rjust(widths[c]) for c in columns)
             stdout.print(f"{numbers}  {name}", markup=False)
+        if left := len(found_lines) - len(lines):
+            kind = "group" if left == 1 else "groups"
+            words = f"and {left} {kind} of fewer than {FEWEST_ITEMS} items, scored and not shown"
+            stdout.print(words, markup=False, style="dim")
     stdout.print()
 
 
+def _is_small_group(name: str, row: Metrics) -> bool:
+    """Whether a line is a topic or difficulty of a few items, which tells nobody anything."""
+    lost = row.get("win_rate_unreadable_lost")
+    return " · " in name and lost is not None and lost.n < FEWEST_ITEMS
+
+
+FEWEST_ITEMS = 5
+"""A group of so many items has a line of its own on the terminal; scores.json has them all."""
 SHOWN = {
     "win_rate_difference": "Difference of win rates in percentage points",
     "strength": "Strength in logits",

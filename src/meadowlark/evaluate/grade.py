@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from meadowlark.answered import Answered, inputs_of, named_path, plain, read_sides
 from meadowlark.dataset import Run, open_run
 from meadowlark.errors import UserError
-from meadowlark.evaluate.answered import Answered, inputs_of, named_path, plain, read_sides
 from meadowlark.evaluate.judge import BUDGET, recordings, write_sides
 from meadowlark.evaluate.jury import (
     Answers,

@@ -14,9 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from meadowlark.dataset import Run, open_run
-from meadowlark.errors import UserError
-from meadowlark.evaluate.answered import (
+from meadowlark.answered import (
     Answered,
     inputs_of,
     named_path,
@@ -24,6 +22,8 @@ from meadowlark.evaluate.answered import (
     read_sides,
     same_prompt,
 )
+from meadowlark.dataset import Run, open_run
+from meadowlark.errors import UserError
 from meadowlark.evaluate.jury import (
     Answers,
     Judge,

@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from meadowlark.dataset import Run, open_run
-from meadowlark.errors import UserError
-from meadowlark.evaluate.answered import (
+from meadowlark.answered import (
     Answered,
     inputs_of,
     read_sides,
     same_prompt,
 )
+from meadowlark.dataset import Run, open_run
+from meadowlark.errors import UserError
 from meadowlark.match import rouge_l_f1, tokenize
 from meadowlark.records import Answer, Rejected, Score, Verdict, Winner
 from meadowlark.statistics.intervals import bootstrap_interval

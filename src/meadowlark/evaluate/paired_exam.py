@@ -11,9 +11,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from meadowlark.answered import Answered
 from meadowlark.dataset import MANIFEST, read_manifest
 from meadowlark.errors import UserError
-from meadowlark.evaluate.answered import Answered
 from meadowlark.records import Question, Score
 from meadowlark.statistics.intervals import clustered_interval
 from meadowlark.statistics.paired import mcnemar_exact, paired_difference, smallest_detectable

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from meadowlark.answered import plain
 from meadowlark.errors import UserError
-from meadowlark.evaluate.answered import plain
 from meadowlark.layouts import raw_rows
 from meadowlark.records import Question
 

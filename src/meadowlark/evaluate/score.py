@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from meadowlark.answered import Answered, read_answered, with_distinct_names
 from meadowlark.dataset import FILE_OF, Run, fingerprint, open_run, read
 from meadowlark.errors import UserError, unknown
 from meadowlark.evaluate import measures, overlap
 from meadowlark.evaluate.alpaca_eval import to_annotations
-from meadowlark.evaluate.answered import Answered, read_answered, with_distinct_names
 from meadowlark.evaluate.comparison import (
     RATES,
     SEED,
@@ -148,7 +148,7 @@ def _by_label(group: Sequence[Comparison], texts: Texts, seed: int) -> list[Scor
 
 def _warnings(found: Comparison) -> list[str]:
     items = found.items.values()
-    name = f"{found.model} against {found.reference}"
+    name = f"{found.model} against {found.reference} ({found.criterion}, {found.by})"
     one_order = sum(not all(item.values()) for item in items)
     repeated = sum(any(len(outcomes) > 1 for outcomes in item.values()) for item in items)
     unread = sum(item_points(item) is None for item in items)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from meadowlark.answered import Answered
 from meadowlark.errors import UserError
-from meadowlark.evaluate.answered import Answered
 from meadowlark.evaluate.rouge155 import MEASURES, rouge155
 from meadowlark.records import Score
 from meadowlark.statistics.intervals import bootstrap_interval

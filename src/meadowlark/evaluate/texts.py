@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from meadowlark.answered import plain
 from meadowlark.dataset import FILE_OF, read
 from meadowlark.errors import UserError
-from meadowlark.evaluate.answered import plain
 from meadowlark.layouts import raw_rows
 from meadowlark.records import Answer, Question
 from meadowlark.tasks import TASKS

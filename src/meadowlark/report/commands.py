@@ -11,12 +11,15 @@ import json
 from meadowlark.report.lineage import Lineage
 from meadowlark.report.read import RunFolder
 
+WIDEST = 90
+BREAK = " \\\n    "
+
 
 def command(lineage: Lineage, run: RunFolder) -> str:
     """One command, broken into lines before its options; or a comment for a run from Python."""
     line = run.manifest.command
     if line:
-        return line.replace(" --", " \\\n    --") if len(line) > 90 else line
+        return _broken(line)
     given = {link.name: link.path for link in lineage.inputs_of(run)}
     options = {k: v for k, v in run.manifest.options.items() if v is not None}
     if run.manifest.seed is not None:
@@ -24,6 +27,17 @@ def command(lineage: Lineage, run: RunFolder) -> str:
     parts = [f"# {run.label}: made from Python by the stage {run.stage!r}"]
     parts += [f"#   {key}: {_words(value)}" for key, value in {**given, **options}.items()]
     return "\n".join(parts)
+
+
+def _broken(line: str) -> str:
+    """A long command with each option on a line of its own, and each input where they are long."""
+    if len(line) <= WIDEST:
+        return line
+    first, *options = line.split(" --")
+    words = first.split(" ")
+    if len(first) > WIDEST and not {"'", '"'} & {*first}:  # what is quoted may hold spaces
+        first = BREAK.join([" ".join(words[:3]), *words[3:]])
+    return BREAK.join([first, *(f"--{option}" for option in options)])
 
 
 def _words(value: object) -> str:

@@ -239,6 +239,11 @@ def shorten(value: str, length: int) -> str:
     return value if len(value) <= length else value[: length - 1].rstrip() + "…"
 
 
+def listed(words: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(words[:-1]), *words[-1:]] if len(words) > 1 else words)
+
+
 def slug(words: str) -> str:
     """A name as part of a file's name or an id: letters, digits and underscores."""
     return "".join(c if c.isalnum() else "_" for c in words)

@@ -57,6 +57,8 @@ NORMAL: dict[str, Callable[[str], str]] = {
 TOP = 12
 """How many values of a tag are listed before the rest is added up."""
 FIELDS = ("instruction", "input", "output")
+FEWEST_LENGTHS = 10
+"""Of so many different lengths a distribution is drawn; fewer are spikes, which the table tells."""
 HELD_OUT = "validation.parquet"
 FIGURE_CUT = 10
 """AlpaCare's figure shows the pairs of verb and object that are seen more often than this ..."""
@@ -339,7 +341,7 @@ def _spread(row: Cells) -> str:
 def _histogram(name: str, sets: Sequence[DataSet]) -> Figure | None:
     lengths = [(s, s.lengths(name)) for s in sets]
     lengths = [(s, one) for s, one in lengths if len(one)]
-    if not lengths:
+    if not lengths or len(np.unique(np.concatenate([one for _, one in lengths]))) < FEWEST_LENGTHS:
         return None
     # Beyond the longest set's 98th percentile a few rows would squeeze all others together.
     last = max(float(np.percentile(one, 98)) for _, one in lengths)
@@ -364,7 +366,8 @@ def _histogram(name: str, sets: Sequence[DataSet]) -> Figure | None:
         from_zero=True,
         y_text=lambda v: f"{100 * v:g}",
     )
-    return Figure(drawn, f"Length of the {name}. n: {n}. The longest 2 % are not drawn.")
+    cut = " The longest 2 % are not drawn." if max(one.max() for _, one in lengths) > last else ""
+    return Figure(drawn, f"Length of the {name}. n: {n}.{cut}")
 
 
 def _verbs(runs: Sequence[RunFolder]) -> list[Any]:
@@ -374,19 +377,22 @@ def _verbs(runs: Sequence[RunFolder]) -> list[Any]:
         stats = run.json("stats.json")
         described = verb_noun_pairs(stats)
         if described:
-            blocks += [_sunbursts(run, stats), _verb_table(run, described)]
-    return [Heading("Verbs and their objects"), Prose(RINGS), *blocks] if blocks else []
+            drawn = _sunbursts(run, stats)
+            blocks += [Prose(RINGS), drawn] if drawn.figures else []
+            blocks.append(_verb_table(run, described))
+    return [Heading("Verbs and their objects"), *blocks] if blocks else []
 
 
 def _sunbursts(run: RunFolder, stats: Any) -> Figures:
     """AlpaCare's figure for each data set of a ``stats.json`` that has pairs.
 
-    As in the paper pairs seen more than 10 times are drawn; all of them where too few are.
+    As in the paper pairs seen more than 10 times are drawn; all of them where too few are. A set
+    of one pair, as converted questions are, is whole rings of one word: the table says it.
     """
     drawn = []
     for place, (label, one) in enumerate(stats["datasets"].items()):
         pairs = [p for p in (one.get("verb_noun") or {}).get("pairs", ()) if p["count"]]
-        if not pairs:
+        if len(pairs) < 2:
             continue
         frequent = [p for p in pairs if p["count"] > FIGURE_CUT]
         cut = len(frequent) >= FEWEST_PAIRS
@@ -430,7 +436,8 @@ def _verb_table(run: RunFolder, described: dict[str, Counter[str]]) -> Table:
     )
     methods = {str(sets[label]["verb_noun"].get("method", "")) for label in sums} - {""}
     how = f" Found by {', '.join(sorted(methods))}." if methods else ""
-    caption = f"How instructions open: the {len(rows)} most frequent pairs. {facts}.{how}"
+    which = f"the {len(rows)} most frequent pairs" if len(rows) > 1 else "one pair only"
+    caption = f"How instructions open: {which}. {facts}.{how}"
     return Table(f"verb_noun_{slug(run.label)}", caption, columns, rows)
 
 

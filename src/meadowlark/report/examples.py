@@ -23,6 +23,8 @@ from meadowlark.templates import split_content
 REJECTED = "rejected.parquet"
 LONGEST = 4000
 """Characters of one text that are shown; the rest is in the run's folder."""
+IN_SIGHT = 600
+"""Characters of an answer that stand on the page; the rest is folded away under them."""
 Item = TypeVar("Item")
 
 
@@ -57,6 +59,17 @@ def clip(words: str) -> str:
     if len(words) <= LONGEST:
         return words
     return f"{words[:LONGEST]} … [{len(words) - LONGEST:,} characters more]"
+
+
+def folded(words: str) -> tuple[str, str]:
+    """What of a text is in sight, and the rest, which a reader unfolds (paper shows it all).
+
+    Cut after a word; a rest that is hardly longer than the line that offers it stays in sight.
+    """
+    if len(words) <= IN_SIGHT + IN_SIGHT // 4:
+        return words, ""
+    end = words.rfind(" ", 0, IN_SIGHT)
+    return (words[:end], words[end:]) if end > 0 else (words[:IN_SIGHT], words[IN_SIGHT:])
 
 
 # --------------------------------------------------------------------------- rows
@@ -234,6 +247,6 @@ def _answer_example(
     if question.target:
         sides.append(Side("reference", clip(question.target)))
     prompt = "\n\n".join(part for part in split_content(question.prompt) if part)
-    heading = question.group or question.task or "prompt"
+    heading = " · ".join(part for part in (question.task, question.group) if part) or "prompt"
     verdict = f"verdict: {outcome}" if outcome and outcome not in names else ""
     return Example(heading, clip(prompt), sides, verdict)

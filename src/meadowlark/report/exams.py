@@ -70,6 +70,8 @@ def section(lineage: Lineage) -> Section | None:
         caption = "Scores with 95 % intervals. Chance: the accuracy of guessing evenly."
         if any(s.metric == "accuracy_clustered" for _, s in single):
             caption += " Clustered: the interval lets questions of one group be alike."
+        if any(s.metric.endswith("_clean") for _, s in single):
+            caption += " Clean: without the questions that stand in the training data."
         blocks.append(score_table("exam_scores", caption, single, names, chance))
     if groups:
         caption = "Scores of each group of questions, with 95 % intervals."
@@ -85,7 +87,8 @@ def section(lineage: Lineage) -> Section | None:
             blocks.append(_difference_plot(differences, names))
         caption = (
             "Two models on the same questions, with 95 % intervals. A difference whose interval "
-            "holds 0 is none that this exam can show."
+            "holds 0 is none that this exam can show. Only this or other right: questions that "
+            "one of the two alone answers rightly."
         )
         blocks.append(score_table("exam_differences", caption, paired, names, {}))
     blocks += papers.blocks(runs, names)

@@ -1,7 +1,8 @@
 """Draws the lineage: runs and outside files as boxes in layers, an arrow for every input.
 
 Layers are the longest path from the outside files; within a layer boxes stand below the middle of
-what they were made from. Every run's box links to its entry in the page.
+what they were made from. Many files that the same runs read share a box. Every run's box links to
+its entry in the page.
 """
 
 from __future__ import annotations
@@ -16,21 +17,36 @@ from meadowlark.report.lineage import Lineage, Source
 from meadowlark.report.plots import label
 from meadowlark.report.read import RunFolder
 
-BOX_WIDTH, BOX_HEIGHT = 150, 62
+BOX_WIDTH, BOX_HEIGHT = 166, 62
 GAP_X, GAP_Y = 16, 34
+MANY = 3
+"""From so many files on that the same runs read, one box holds them."""
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Files from outside that the same runs read."""
+
+    sources: tuple[Source, ...]
+
+
+_Node = RunFolder | Source | _Files
 
 
 @dataclass(frozen=True)
 class _Box:
     key: str
-    node: RunFolder | Source
+    node: _Node
     layer: int
 
 
 def lineage_graph(lineage: Lineage) -> Markup:
     """The graph as an SVG as wide as its widest layer; the page lets it scroll."""
-    edges = sorted({(_key(link.origin), _key(link.run)) for link in lineage.links})
-    layers = _layers(lineage, edges)
+    files = _files(lineage)
+    held = {_key(source): _key(box) for box in files for source in _sources(box)}
+    ends = {(_key(link.origin), _key(link.run)) for link in lineage.links}
+    edges = sorted({(held.get(start, start), end) for start, end in ends})
+    layers = _layers(files, lineage.runs, edges)
     columns = _columns(layers, edges)
     width = (max(columns.values()) + 1) * (BOX_WIDTH + GAP_X) - GAP_X + 2
     height = len(layers) * (BOX_HEIGHT + GAP_Y) - GAP_Y + 2
@@ -52,28 +68,50 @@ def lineage_graph(lineage: Lineage) -> Markup:
     )
 
 
-def _key(node: RunFolder | Source) -> str:
+def _key(node: _Node) -> str:
     if isinstance(node, RunFolder):
         return f"run {node.label}"
+    if isinstance(node, _Files):
+        return f"files from {_key(node.sources[0])}"
     return f"file {node.sha256 or node.path}"
+
+
+def _sources(box: Source | _Files) -> tuple[Source, ...]:
+    return box.sources if isinstance(box, _Files) else (box,)
+
+
+def _files(lineage: Lineage) -> list[Source | _Files]:
+    """The files from outside, those together that the same runs read where they are many."""
+    readers: dict[str, set[str]] = {}
+    for link in lineage.links:
+        readers.setdefault(_key(link.origin), set()).add(link.run.label)
+    groups: dict[frozenset[str], list[Source]] = {}
+    for source in lineage.sources:
+        groups.setdefault(frozenset(readers.get(_key(source), ())), []).append(source)
+    boxes: list[Source | _Files] = []
+    for group in groups.values():
+        boxes += [_Files(tuple(group))] if len(group) >= MANY else group
+    return boxes
 
 
 def _name(node: RunFolder | Source) -> str:
     return f"{node.stage} {node.label}" if isinstance(node, RunFolder) else node.label
 
 
-def _layers(lineage: Lineage, edges: Sequence[tuple[str, str]]) -> list[list[_Box]]:
+def _layers(
+    files: Sequence[Source | _Files], runs: Sequence[RunFolder], edges: Sequence[tuple[str, str]]
+) -> list[list[_Box]]:
     depth: dict[str, int] = {}
-    for run in lineage.runs:
+    for run in runs:
         above = [depth.get(start, 0) for start, end in edges if end == _key(run)]
         depth[_key(run)] = max(above, default=-1) + 1
-    for source in lineage.sources:
+    for source in files:
         # A file from outside stands just above the first run that reads it.
         below = [depth[end] for start, end in edges if start == _key(source)]
         depth[_key(source)] = min(below, default=1) - 1
     lowest = min(depth.values(), default=0)
     boxes: list[list[_Box]] = [[] for _ in range(max(depth.values(), default=0) - lowest + 1)]
-    nodes: list[RunFolder | Source] = [*lineage.sources, *lineage.runs]
+    nodes: list[_Node] = [*files, *runs]
     for node in nodes:
         layer = depth[_key(node)] - lowest
         boxes[layer].append(_Box(_key(node), node, layer))
@@ -123,6 +161,10 @@ def _draw(box: _Box, place: tuple[float, float]) -> str:
         rows = f" · {plural(kept, 'row')}" if isinstance(kept, int) else ""
         top, middle, bottom = node.stage, node.label, f"{node.sha256[:8]}{rows}"
         title, kind = f"{node.stage} {node.label}, SHA-256 {node.sha256}", "box run"
+    elif isinstance(node, _Files):
+        top, middle, bottom = f"{len(node.sources)} files", node.sources[0].label, "and others"
+        title = "; ".join(f"{one.path}, SHA-256 {one.sha256}" for one in node.sources)
+        kind = "box file"
     else:
         top, middle, bottom = "file", node.label, node.sha256[:8]
         title, kind = f"{node.path}, SHA-256 {node.sha256}", "box file"
@@ -131,8 +173,8 @@ def _draw(box: _Box, place: tuple[float, float]) -> str:
         f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{BOX_WIDTH}" '
         f'height="{BOX_HEIGHT}" rx="4"/>'
         + label(x + 9, y + 18, top, "stage")
-        + label(x + 9, y + 35, shorten(middle, 21))
-        + label(x + 9, y + 52, shorten(bottom, 24), "small mono")
+        + label(x + 9, y + 35, shorten(middle, 19))
+        + label(x + 9, y + 52, shorten(bottom, 23), "small mono")
         + "</g>"
     )
     if isinstance(node, RunFolder):

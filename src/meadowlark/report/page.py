@@ -35,10 +35,12 @@ from meadowlark.report.content import (
     Table,
     Tile,
     count,
+    listed,
     percent,
     plural,
     tables_of,
 )
+from meadowlark.report.examples import folded
 from meadowlark.report.lineage import Lineage, trace
 from meadowlark.report.read import find_runs
 
@@ -126,6 +128,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["folded"] = folded
     environment.filters["tied"] = lambda words: words.replace(" %", "\u00a0%")
     template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
     style = (folder / "page.css").read_text(encoding="utf-8")
@@ -137,7 +140,7 @@ def render(
         research=RESEARCH,
         demo=DEMO if provenance.demo_material(lineage) else "",
         unfinished=unfinished,
-        versions=" and ".join(sorted({run.manifest.code_version for run in lineage.runs})),
+        versions=listed(sorted({run.manifest.code_version for run in lineage.runs})),
         n_runs=plural(len(lineage.runs), "run"),
         days=_days(lineage),
     )

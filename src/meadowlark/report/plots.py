@@ -333,6 +333,7 @@ def bar_plot(
 
 def _two_lines(words: str, room: float) -> tuple[str, str]:
     """A category's name on one line, or broken near its middle where it is too wide."""
+    room -= 8  # between neighbours
     if _room(words) <= room:
         return words, ""
     places = [i + 1 for i, c in enumerate(words[:-1]) if c in "- /"]
@@ -371,7 +372,8 @@ def share_plot(
             )
             if wide > 46:
                 words = percent(share, 0)
-                on = "on-grey" if "bar" not in kinds[index][1] else "on-bar"
+                dark = "bar" in kinds[index][1] or kinds[index][1] == "bad"
+                on = "on-bar" if dark else "on-grey"
                 body.append(label(x + wide / 2, y + 36, words, on, "middle"))
             x += wide
         y += 58

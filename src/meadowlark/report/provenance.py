@@ -18,6 +18,7 @@ from meadowlark.progress import duration
 from meadowlark.report.commands import command
 from meadowlark.report.content import (
     Anchor,
+    Cells,
     Code,
     Column,
     Details,
@@ -29,6 +30,7 @@ from meadowlark.report.content import (
     Table,
     count,
     counted,
+    listed,
     number,
     plural,
     short,
@@ -74,8 +76,8 @@ def reproduce_section(lineage: Lineage) -> Section:
     """The commands that make the same again, in order."""
     versions = sorted({run.manifest.code_version for run in lineage.runs})
     lines = [command(lineage, run) for run in lineage.runs]
-    outside = [f"#   {s.path}  sha256 {s.sha256}" for s in lineage.sources if s.sha256]
-    head = [f"# meadowlark {' and '.join(versions)}"]
+    outside = [f"#   {s.path}\n#     sha256 {s.sha256}" for s in lineage.sources if s.sha256]
+    head = [f"# meadowlark {listed(versions)}"]
     if outside:
         head += ["# Files from outside, which must be there:", *outside]
     lead = (
@@ -163,15 +165,16 @@ def _runs_table(lineage: Lineage) -> Table:
                 "sha256": run.sha256,
             }
         )
+    paid = any(row["cost_usd"] for row in rows)
     columns = [
         Column("run", text("run")),
         Column("stage", text("stage")),
-        Column("started (UTC)", lambda r: r["started"].replace("T", " ").rstrip("Z"), "number"),
+        Column("started (UTC)", lambda r: r["started"].replace("T", " ")[:16], "number"),
         Column("took", lambda r: duration(r["seconds"]), "number"),
         Column("seed", text("seed"), "number"),
         Column("tokens", counted("tokens"), "number"),
-        Column("cost (USD)", lambda r: number(r["cost_usd"], 2), "number"),
-        Column("code", text("code_version"), "code"),
+        *[Column("cost (USD)", lambda r: number(r["cost_usd"], 2), "number")] * paid,
+        Column("code", _commit, "number", title=lambda r: r["code_version"]),
         Column("SHA-256", lambda r: r["sha256"][:10], "code", title=lambda r: r["sha256"]),
     ]
     one = totals(lineage)
@@ -180,6 +183,12 @@ def _runs_table(lineage: Lineage) -> Table:
         f"{number(one['cost_usd'], 2)} USD in all."
     )
     return Table("runs", caption, columns, rows)
+
+
+def _commit(row: Cells) -> str:
+    """The commit that a version names, by its first digits; else the version."""
+    version, plus, commit = str(row["code_version"]).partition("+")
+    return commit[:7] if plus else version
 
 
 def _sources_table(lineage: Lineage) -> list[Table]:

@@ -389,7 +389,7 @@ def _coefficient(
         name,
         value,
         error,
-        value - half,
+        max(value - half, 0.0 if name == "raw" else -1.0),
         min(1.0, value + half),
         p_value(ratio, groups - 1),
         parts.observed,

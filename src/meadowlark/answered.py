@@ -1,8 +1,8 @@
 """One model's answers with the questions they answer, and the same questions in another's answers.
 
 A folder that a stage wrote (``answers.parquet`` and ``questions.parquet``), or a file of published
-answers (AlpaCare's and AlpacaEval's layouts), comes in; what compares two models (a judge, the
-overlap, the paired exam) works on the joined form that comes out.
+answers (AlpaCare's and AlpacaEval's layouts), comes in; what compares two models (a judge, people,
+the overlap, the paired exam) works on the joined form that comes out.
 """
 
 from __future__ import annotations
@@ -124,7 +124,8 @@ def read_answer_file(path: Path) -> Answered:
             )
         item = str(raw.get("id", "")) or hashlib.sha256(prompt.encode()).hexdigest()[:20]
         if item in questions:
-            raise UserError(f"{path}, row {number}: the item {item!r} is answered twice")
+            named = f"the item {item!r}" if raw.get("id") else f"the prompt {prompt[:60]!r}"
+            raise UserError(f"{path}, row {number}: {named} is answered twice")
         group = str(raw.get("group") or raw.get("difficulty") or raw.get("topic") or "")
         questions[item] = Question(item, str(raw.get("dataset") or path.stem), prompt, group=group)
         models.add(str(raw.get("generator") or ""))
@@ -161,18 +162,18 @@ def _words(text: str) -> str:
     return " ".join(text.split())
 
 
-def aligned(mine: Answered, other: Answered) -> Answered:
-    """``other`` under the ids of ``mine``: by id where the prompts agree, else by their text.
+def counterparts(mine: Answered, other: Answered) -> dict[str, str]:
+    """The ids of ``other`` whose questions ``mine`` asks too, each with its id there.
 
-    Spaces do not count. A prompt with an input also agrees with one that is that input alone (the
-    published iCliniq references leave the instruction out). Of questions with the same text the
-    first goes to the first. What has no counterpart keeps its own id.
+    By id where the prompts agree, else by their text; spaces do not count. A prompt with an input
+    also agrees with one that is that input alone (the published iCliniq references leave the
+    instruction out). Of questions with the same text the first goes to the first.
     """
     places: dict[str, list[str]] = {}
     for item, question in other.questions.items():
         for key in _keys(question.prompt):
             places.setdefault(key, []).append(item)
-    own: dict[str, str] = {}  # id in `other` -> id in `mine`
+    own: dict[str, str] = {}
     late = []
     for item, question in mine.questions.items():
         theirs = other.questions.get(item)
@@ -186,6 +187,15 @@ def aligned(mine: Answered, other: Answered) -> Answered:
         ]
         if found:
             own[found[0]] = item
+    return own
+
+
+def aligned(mine: Answered, other: Answered) -> Answered:
+    """``other`` under the ids of its :func:`counterparts` in ``mine``.
+
+    What has no counterpart keeps its own id, unless that is now another's.
+    """
+    own = counterparts(mine, other)
     taken = set(own.values())
     names = {i: own.get(i, i) for i in other.questions if i in own or i not in taken}
     return replace(
@@ -223,7 +233,7 @@ def with_distinct_names(sides: Sequence[Answered]) -> list[Answered]:
     for name in names:
         if names.count(name) > 1:
             raise UserError(
-                f"two folders hold answers of {name!r} and bear the same folder name; tell them "
+                f"two of these hold answers of {name!r} and lie under the same name; tell them "
                 "apart with NAME=PATH"
             )
     return told
