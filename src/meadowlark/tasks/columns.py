@@ -113,11 +113,16 @@ def rows_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, row in numbered_rows(path):
         if not isinstance(row, dict):
             raise UserError(f"{path}, row {number}: expected a row with fields, not {row!r:.80}")
+        if None in row:
+            raise UserError(
+                f"{path}, row {number}: more cells than columns ({row[None]!r:.80}); a text with "
+                "commas needs quotes"
+            )
         yield number, row
 
 
 def _first_character(path: Path) -> str:
-    with path.open(encoding="utf-8-sig") as file:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         for line in file:
             if line.strip():
                 return line.strip()[0]
