@@ -154,7 +154,7 @@ def test_a_long_cell_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
 def test_another_encoding_is_told_with_the_remedy(tmp_path: Path, encoding: str) -> None:
     for name in ("a.csv", "a.jsonl", "a.json"):
-        with pytest.raises(UserError, match="not in UTF-8.*save it as UTF-8"):
+        with pytest.raises(UserError, match=r"not in UTF-8.*save it as UTF-8"):
             read_all(file_of(tmp_path, name, "instruction,output\nµ,é\n".encode(encoding)))
 
 

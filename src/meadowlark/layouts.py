@@ -215,7 +215,7 @@ def record_from_layout(raw: Mapping[str, Any]) -> Record:
     own = {"id", "source", "licence", "tags", "parents"}
     for name, value in raw.items():
         if name not in used | own and isinstance(value, str | int | float | bool):
-            if value == value:  # noqa: PLR0124 - NaN is an absent value
+            if value == value:  # NaN is an absent value
                 tags[name] = str(value)
     record = Record(
         **values,

@@ -12,7 +12,7 @@ from typing import Any
 
 from meadowlark.errors import UserError
 from meadowlark.llm.chat import ChatReply, ChatRequest, FinishReason, well_formed
-from meadowlark.llm.endpoint import Access, Endpoint, checked_url, count_of
+from meadowlark.llm.endpoint import Access, Endpoint, checked_url, count_of, usage_of
 from meadowlark.llm.prices import ANTHROPIC_HOST, Price, known_price
 from meadowlark.llm.rates import Limits, Quota
 
@@ -112,7 +112,7 @@ def parse_reply(body: Any, raw: str = "", quota: Quota | None = None) -> ChatRep
         elif block["type"] == "tool_use":
             texts = [json.dumps(block["input"], ensure_ascii=False)]
             break
-    usage = body.get("usage") or {}
+    usage = usage_of(body)
     read = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
     return ChatReply(
         well_formed("".join(texts)),

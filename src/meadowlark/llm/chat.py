@@ -9,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
+from meadowlark.errors import UserError
 from meadowlark.llm.prices import Price
 from meadowlark.llm.rates import Limits, Quota
 from meadowlark.records import Turn
@@ -38,6 +40,11 @@ class Sampling:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     logprobs: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in self.given().items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{name.replace('_', '-')} is {value}; expected a finite number")
 
     def given(self) -> dict[str, Any]:
         """The parameters that are not left to the server."""

@@ -16,6 +16,7 @@ from meadowlark.llm.endpoint import (
     checked_url,
     count_of,
     error_of,
+    usage_of,
 )
 from meadowlark.llm.prices import OPENAI_HOST, Price, known_price
 from meadowlark.llm.rates import Limits, Quota
@@ -109,7 +110,7 @@ def parse_reply(body: Any, raw: str = "", quota: Quota | None = None) -> ChatRep
     finish = _FINISH.get(choice.get("finish_reason"), "unknown")
     if message.get("refusal") and not content:
         content, finish = message["refusal"], "refused"
-    usage = body.get("usage") or {}
+    usage = usage_of(body)
     return ChatReply(
         well_formed(content or ""),
         finish,
