@@ -211,11 +211,11 @@ def read_batches(
         for part in _parts(file):
             with _parquet(part, kind) as source:
                 for batch in source.iter_batches(size):
-                    table, rejected = _in_our_columns(batch, kind, number)
+                    table, unusable = _in_our_columns(batch, kind, number)
                     number += batch.num_rows
                     table = table.slice(0, left)
                     left -= table.num_rows
-                    yield table, rejected
+                    yield table, unusable
                     if not left:
                         return
         return

@@ -148,17 +148,17 @@ def parse_row(raw: Any, kind: type[Row], number: int) -> Row | Rejected:
 def _checked(row: Row) -> Row:
     """The row with numbers in its text columns as text; ValueError where a column cannot hold what
     stands in it."""
+    texts: dict[str, Any] = {}
     for column in SCHEMAS[type(row)]:
         value = getattr(row, column.name)
         if pa.types.is_string(column.type):
-            if not isinstance(value, str):
-                row = dataclasses.replace(row, **{column.name: _string(value)})
+            texts[column.name] = _string(value)
             continue
         try:
             pa.scalar(value, column.type)
         except (pa.ArrowException, OverflowError, TypeError, ValueError):
             raise ValueError(f"{column.name} cannot be {value!r:.60}") from None
-    return row
+    return dataclasses.replace(row, **texts)
 
 
 _EMPTY: dict[Any, Any] = {
@@ -214,9 +214,9 @@ def record_from_layout(raw: Mapping[str, Any]) -> Record:
     tags = _tags(raw.get("tags"))
     own = {"id", "source", "licence", "tags", "parents"}
     for name, value in raw.items():
-        if name not in used | own and isinstance(value, str | int | float | bool):
-            if value == value:  # NaN is an absent value
-                tags[name] = str(value)
+        scalar = isinstance(value, str | int | float | bool) and value == value  # NaN is absent
+        if scalar and name not in used | own:
+            tags[name] = str(value)
     record = Record(
         **values,
         source=_string(raw.get("source")),
@@ -289,6 +289,8 @@ def question_from_layout(raw: Mapping[str, Any], number: int) -> Question:
     """A question from our own keys, from {question, choices, answer}, or from an Alpaca row."""
     if "choices" in raw or "options" in raw:
         options = raw.get("choices", raw.get("options"))
+        if len(options) > 26:
+            raise ValueError(f"{len(options)} choices, and 26 letters for them")
         letters = [chr(ord("A") + index) for index in range(len(options))]
         if isinstance(options, Mapping):  # which may hold them in any order
             if sorted(options) != letters:

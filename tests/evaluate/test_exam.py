@@ -222,11 +222,13 @@ def test_unusable_questions_are_rejected_with_reasons(tmp_path: Path, model: str
         {"id": "free", "question": "Q?", "target": "because"},
         {"id": "hole", "question": "Q?", "choices": ["x", " "], "answer": "A"},
         {"id": "bad", "question": "Q?", "choices": ["x", "y"], "answer": "Z"},
+        {"id": "many", "question": "Q?", "choices": [*map(str, range(27))], "answer": "A"},
+        {"id": "text", "question": "Q?", "choices": "xy", "answer": "A"},
     ]
     (tmp_path / "mixed.jsonl").write_text("\n".join(map(json.dumps, rows)))
     exam(model, [str(tmp_path / "mixed.jsonl")], tmp_path / "out")
     manifest = read_manifest(tmp_path / "out")
-    assert manifest.rows["in"] == 4
+    assert manifest.rows["in"] == 6
     assert manifest.rows["kept"] == 1
     assert set(manifest.rows["rejected"]) == {"not a question", "no choices", "an empty choice"}
 

@@ -9,13 +9,13 @@ from urllib.parse import quote, quote_plus
 import pytest
 from aiohttp import web
 
+from chat_server import ChatServer, answering
 from meadowlark.errors import UserError
 from meadowlark.llm import Policy
 from meadowlark.llm.endpoint import Response, checked_url
 from meadowlark.llm.openai_api import OpenAIModel
 from meadowlark.llm.prices import FREE
 from meadowlark.synth.respond import respond
-from chat_server import ChatServer, answering
 
 KEY = "sk-live/Ab+0<9&\"é'=="
 

@@ -285,8 +285,8 @@ class Endpoint:
 
 
 def _guarded(secrets: Iterable[str]) -> re.Pattern[str] | None:
-    """What finds secrets as they are, and as JSON, HTML and URLs write their characters, the longest
-    first; short ones guard nothing."""
+    """What finds secrets as they are, and as JSON, HTML and URLs write their characters, the
+    longest first; short ones guard nothing."""
     found = sorted({s for s in secrets if len(s) >= SHORTEST_SECRET}, key=len, reverse=True)
     patterns = ["".join(_forms(character) for character in secret) for secret in found]
     return re.compile("|".join(patterns)) if patterns else None

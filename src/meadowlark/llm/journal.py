@@ -278,9 +278,9 @@ def totals(connection: sqlite3.Connection) -> Totals:
     return Totals(
         *connection.execute(
             "SELECT count(*), "
-            "coalesce(sum(tokens_in > 0 AND (tokens_out > 0 OR reply = '')), 0), coalesce(sum(tokens_in), 0), "
-            "coalesce(sum(tokens_out), 0), coalesce(sum(cost_usd), 0.0), "
-            "coalesce(sum(seconds), 0.0) "
+            "coalesce(sum(tokens_in > 0 AND (tokens_out > 0 OR reply = '')), 0), "
+            "coalesce(sum(tokens_in), 0), coalesce(sum(tokens_out), 0), "
+            "coalesce(sum(cost_usd), 0.0), coalesce(sum(seconds), 0.0) "
             "FROM calls WHERE state = 'done'"
         ).fetchone()
     )

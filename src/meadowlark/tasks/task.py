@@ -211,8 +211,11 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+MOST_CHOICES = 26
+
+
 def letters(count: int) -> list[str]:
     """The first ``count`` capital letters, which name the choices of a question."""
-    if count > 26:
+    if count > MOST_CHOICES:
         raise UserError(f"a question with {count} choices: at most 26 can be lettered")
     return [chr(ord("A") + index) for index in range(count)]
