@@ -408,3 +408,31 @@ def test_presidio_finds_only_the_kinds_that_are_asked_for(stand_in: set[str]) ->
 def test_presidio_without_a_model_downloads_none(stand_in: set[str]) -> None:
     with pytest.raises(UserError, match="spacy download en_core_web_lg"):
         make_finder(PrivateDataOptions(action="flag", names="presidio"))
+
+
+def test_identifiers_in_a_files_other_columns_are_found_by_the_columns_names(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "d.csv").write_text(
+        "instruction,output,patient_name,mrn,ward,topic\n"
+        "Explain what Ashgrove should know about fever.,Rest and fluids help; call after two days.,"
+        "Wendell Ashgrove,00123456,7,fever\n"
+        "Explain fever to a class of ten.,It is a raised temperature of the body.,,,,fever\n"
+    )
+    for action in ("redact", "flag"):
+        out = tmp_path / action
+        clean(tmp_path / "d.csv", out, options=read_rules(None, [], action))
+        private = {
+            (row["field"], row["kind"], row["text"])
+            for row in pq.read_table(out / PRIVATE_FILE).to_pylist()
+        }
+        assert private == {
+            ("tags.patient_name", "NAME", "Wendell Ashgrove"),
+            ("tags.mrn", "MRN", "00123456"),
+            ("instruction", "NAME", "Ashgrove"),
+        }
+        rows, _ = read(out, Record)
+        text = json.dumps([row.instruction for row in rows] + [dict(row.tags) for row in rows])
+        assert ("Ashgrove" in text) is ("00123456" in text) is (action == "flag")
+        assert {row.tags.get("ward") for row in rows} == {"7", ""}
+        assert {row.tags["topic"] for row in rows} == {"fever"}

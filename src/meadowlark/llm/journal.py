@@ -246,7 +246,14 @@ class Journal:
 
     def _write(self) -> None:
         """The writer: takes what has gathered, commits it in one transaction, waits, again."""
-        with closing(self._connect()) as connection:
+        try:
+            opened = self._connect()
+        except UserError as error:  # such as too many open files
+            with self._changed:
+                self._fault = error
+                self._changed.notify_all()
+            return
+        with closing(opened) as connection:
             while True:
                 with self._changed:
                     self._changed.wait_for(lambda: self._plans or self._changes or self._closing)
