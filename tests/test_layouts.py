@@ -98,9 +98,15 @@ def test_choices_by_letter_may_stand_in_any_order(tmp_path: Path) -> None:
         '{"question": "q", "options": {"B": "no", "A": "yes"}, "answer": "A"}',
         '{"question": "q", "options": {"A": "yes", "C": "no"}, "answer": "A"}',
         '{"question": "q", "options": "yes", "answer": "A"}',
+        '{"id": null, "question": "q", "choices": ["yes", "no"], "answer": "B "}',
+        '{"id": "", "question": "q", "choices": ["yes", "no"], "answer": "B"}',
     ]
     rows, rejected = read(file_of(tmp_path, "a.jsonl", "\n".join(lines)), Question)
-    assert rows == [Question("1", "", "q", ("yes", "no"), "A")]
+    assert rows == [
+        Question("1", "", "q", ("yes", "no"), "A"),
+        Question("4", "", "q", ("yes", "no"), "B"),
+        Question("5", "", "q", ("yes", "no"), "B"),
+    ]
     assert len(rejected) == 2
 
 

@@ -507,6 +507,11 @@ def open_run(
             "Give another --out, or --force to replace it."
         )
     if differences or (force and complete):
+        for path in inputs.values():
+            if out.resolve() in (path.resolve(), *path.resolve().parents):
+                raise UserError(
+                    f"--force would delete {path}, from which this is to be made; give another --out"
+                )
         _clear(out)
         return Run(out, asked, complete=False, resumed=False)
     if complete and not grown:

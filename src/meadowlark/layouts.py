@@ -299,7 +299,7 @@ def question_from_layout(raw: Mapping[str, Any], number: int) -> Question:
         if not isinstance(options, list | tuple):
             raise ValueError(f"expected a list of choices, not {options!r:.60}")
         choices = tuple(options)
-        target = _string(raw.get("target", raw.get("answer")))
+        target = _string(raw.get("target", raw.get("answer"))).strip()
         if choices and target not in letters:
             raise ValueError(f"the answer {target!r} is not one of {', '.join(letters)}")
     else:
@@ -313,7 +313,7 @@ def question_from_layout(raw: Mapping[str, Any], number: int) -> Question:
     if not prompt:
         raise ValueError("no prompt")
     return Question(
-        id=_string(raw.get("id", number)),
+        id=_string(raw.get("id")) or str(number),
         task=_string(raw.get("task")),
         prompt=prompt,
         choices=tuple(_string(c) for c in choices),

@@ -323,6 +323,10 @@ def _finish(
     _warn(run, chosen, answers)
     generated = not any(answer.logprobs for answer in answers)
     results = by_task(found)
+    if tied := sum(said["tied"] for said in results.values()):
+        run.manifest.warnings.append(
+            f"{tied:,} questions have two choices of the same likelihood; the first was taken"
+        )
     by_source = read_from(puts, answers) if generated else {}
     for task, said in results.items():
         said["compared"] = next(one.scoring for one in found if one.question.task == task)
