@@ -510,7 +510,7 @@ def open_run(
         for path in inputs.values():
             if out.resolve() in (path.resolve(), *path.resolve().parents):
                 raise UserError(
-                    f"--force would delete {path}, from which this is to be made; give another --out"
+                    f"--force would delete {path}, which is to be read; give another --out"
                 )
         _clear(out)
         return Run(out, asked, complete=False, resumed=False)
