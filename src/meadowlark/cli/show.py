@@ -54,9 +54,9 @@ def show(
     else:
         rows, unusable = read(data, Record)
         if unusable:
-            first = f"{unusable[0].reason}: {unusable[0].detail}"[:200]
+            why = f"{unusable[0].reason}: {unusable[0].detail}"[:200]
             stdout.print(
-                f"warning: {len(unusable):,} rows cannot be read; {printable(first)}",
+                f"warning: {len(unusable):,} rows cannot be read; {printable(why)}",
                 markup=False,
                 style="yellow",
             )
