@@ -53,3 +53,10 @@ def test_a_missing_file_and_a_bad_override_are_user_errors(tmp_path: Path) -> No
         load(tmp_path / "absent.toml", Whole)
     with pytest.raises(UserError, match=r"section\.key=VALUE"):
         load(write(tmp_path, 'name = "a"'), Whole, ["epochs"])
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_a_number_that_is_none_or_infinite_is_a_fault(tmp_path: Path, number: str) -> None:
+    file = write(tmp_path, f'name = "a"\n[optimiser]\nlearning_rate = {number}\n')
+    with pytest.raises(UserError, match=r"optimiser\.learning_rate"):
+        load(file, Whole)

@@ -110,6 +110,16 @@ def test_an_output_changed_by_hand_is_not_taken_as_made(data: Path, tmp_path: Pa
         stage(first, second)
 
 
+def test_force_never_deletes_what_it_is_to_read(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    stage(data, out)
+    kept = fingerprint(out)
+    for source in (out, out / "rows.parquet", tmp_path / "out" / ".." / "out"):
+        with pytest.raises(UserError, match="--force would delete"):
+            stage(source, out, keep=1, force=True)
+    assert fingerprint(out) == kept
+
+
 def test_force_keeps_the_journal(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     stage(data, out)

@@ -17,12 +17,13 @@ from meadowlark.errors import UserError, did_you_mean
 
 
 class Options(BaseModel):
-    """Base of every options table: unknown keys are errors, values do not change after loading.
+    """Base of every options table: unknown keys are errors, and so are numbers that are none or
+    infinite (TOML has both); values do not change after loading.
 
     A table with ``hide_input_in_errors`` never shows a value: it might be a secret.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 Model = TypeVar("Model", bound=Options)

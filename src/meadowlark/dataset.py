@@ -35,6 +35,7 @@ from meadowlark.datacard import CARD, data_card
 from meadowlark.errors import FolderDiffers, UserError
 from meadowlark.layouts import parse_row, raw_rows
 from meadowlark.records import (
+    SCHEMAS,
     TEST_ONLY,
     Answer,
     Grade,
@@ -170,10 +171,13 @@ def read(path: Path, kind: type[Row], limit: int | None = None) -> tuple[list[Ro
     reading: it comes back as :class:`Rejected` with its raw text in ``detail``.
     """
     file = rows_path(path, kind)
-    if file.suffix == ".parquet" or file.is_dir():
-        return from_table(read_table(file, kind, limit), kind), []
     rows: list[Row] = []
     rejected: list[Rejected] = []
+    if file.suffix == ".parquet" or file.is_dir():
+        for table, unusable in read_batches(file, kind, 1 << 16, limit):
+            rows += from_table(table, kind)
+            rejected += unusable
+        return rows, rejected
     for made in _parsed(file, kind, limit):
         if isinstance(made, Rejected):
             rejected.append(made)
@@ -203,12 +207,15 @@ def read_batches(
     file = rows_path(path, kind)
     if file.suffix == ".parquet" or file.is_dir():
         left = limit if limit is not None else sys.maxsize
+        number = 0
         for part in _parts(file):
             with _parquet(part, kind) as source:
                 for batch in source.iter_batches(size):
-                    table = pa.Table.from_batches([batch]).slice(0, left)
+                    table, unusable = _in_our_columns(batch, kind, number)
+                    number += batch.num_rows
+                    table = table.slice(0, left)
                     left -= table.num_rows
-                    yield table, []
+                    yield table, unusable
                     if not left:
                         return
         return
@@ -224,6 +231,38 @@ def read_batches(
             rows, rejected = [], []
     if rows or rejected:
         yield to_table(rows, kind), rejected
+
+
+def _in_our_columns(
+    batch: pa.RecordBatch, kind: type[Row], before: int
+) -> tuple[pa.Table, list[Rejected]]:
+    """A batch of parquet as it is where it has a noun's columns with nothing missing in its texts;
+    of a record's else what its rows are in any other file, behind ``before`` rows."""
+    table = pa.Table.from_batches([batch])
+    if kind is not Record or (
+        _has_our_columns(table.schema) and not any(table.column(name).null_count for name in _TEXTS)
+    ):
+        return table, []
+    rows: list[Row] = []
+    rejected: list[Rejected] = []
+    for number, raw in enumerate(table.to_pylist(), start=before + 1):
+        made = parse_row({k: v for k, v in raw.items() if v is not None}, kind, number)
+        if isinstance(made, Rejected):
+            rejected.append(made)
+        else:
+            rows.append(made)
+    return to_table(rows, kind), rejected
+
+
+_TEXTS = [column.name for column in SCHEMAS[Record] if pa.types.is_string(column.type)]
+
+
+def _has_our_columns(schema: pa.Schema) -> bool:
+    """Whether every column of a record is there with its type."""
+    return all(
+        column.name in schema.names and schema.field(column.name).type == column.type
+        for column in SCHEMAS[Record]
+    )
 
 
 def count_rows(path: Path, kind: type[Any], limit: int | None = None) -> int | None:
@@ -248,21 +287,21 @@ def rows_only_for_tests(path: Path, limit: int | None = None) -> dict[str, int]:
 def _tags_and_sources(file: Path, limit: int | None) -> Iterator[pa.Table]:
     """The columns ``tags`` and ``source`` in batches; of parquet nothing else is read, and only
     batches in which some tag has the value of :data:`TEST_ONLY`."""
-    if file.suffix != ".parquet" and not file.is_dir():
+    parquet = file.suffix == ".parquet" or file.is_dir()
+    if not parquet or not all(
+        _has_our_columns(_parquet(part, Record).schema_arrow) for part in _parts(file)
+    ):
         yield from (table for table, _ in read_batches(file, Record, 4096, limit))
         return
     left = limit if limit is not None else sys.maxsize
     for part in _parts(file):
         with _parquet(part, Record) as source:
-            if not {"tags", "source"} <= set(source.schema_arrow.names):
-                continue
             for batch in source.iter_batches(1 << 16, columns=["tags", "source"]):
                 table = pa.Table.from_batches([batch.slice(0, left)])
                 left -= table.num_rows
-                tags = table.column("tags")
-                if not pa.types.is_map(tags.type) or any(
+                if any(
                     pc.any(pc.is_in(chunk.items, pa.array([*TEST_ONLY.values()]))).as_py()
-                    for chunk in tags.chunks
+                    for chunk in table.column("tags").chunks
                 ):
                     yield table
                 if not left:
@@ -291,8 +330,9 @@ def _parquet(file: Path, kind: type[Any]) -> pq.ParquetFile:
         source = pq.ParquetFile(file)
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{file} is not a readable parquet file: {error}") from None
-    missing = [name for name in _required(kind) if name not in source.schema_arrow.names]
-    if missing:
+    names = source.schema_arrow.names
+    missing = [name for name in _required(kind) if name not in names]
+    if missing and not (kind is Record and {"messages", "conversations", "Instruction"} & {*names}):
         raise UserError(f"{file} lacks the column(s) {', '.join(missing)} of a {kind.__name__}")
     return source
 
@@ -353,8 +393,11 @@ class Run:
 
     def __enter__(self) -> Run:
         assert not self.complete, "a complete run is not entered"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.folder / LOCK).open("w")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.folder / LOCK).open("w")
+        except OSError as error:
+            raise UserError(f"{self.folder} cannot be written: {error.strerror}") from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -464,6 +507,11 @@ def open_run(
             "Give another --out, or --force to replace it."
         )
     if differences or (force and complete):
+        for path in inputs.values():
+            if out.resolve() in (path.resolve(), *path.resolve().parents):
+                raise UserError(
+                    f"--force would delete {path}, which is to be read; give another --out"
+                )
         _clear(out)
         return Run(out, asked, complete=False, resumed=False)
     if complete and not grown:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -30,6 +31,14 @@ class Turn(NamedTuple):
 
 TEST_ONLY: Mapping[str, str] = {"use": "test"}
 """The tag of a row that was written to examine models: ``mix`` and ``train`` refuse it."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def well_formed(text: str) -> str:
+    """The text without lone surrogates, which no file or data base takes (U+FFFD for each)."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
 
 _quoted = json.JSONEncoder(ensure_ascii=False).encode
 """A string as JSON writes it. One encoder for all: ids are made for millions of rows."""

@@ -64,3 +64,33 @@ def test_a_missing_optional_package_is_named_with_its_command(tmp_path: Path) ->
     assert done.returncode == 2, done.stderr
     assert "this needs torch; to install: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_disk_that_cannot_be_written_is_one_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "d.jsonl"
+    data.write_text('{"instruction": "Explain the heart"}\n')
+    for out in ("/proc/nowhere/out", data / "below", tmp_path / ("x" * 300)):
+        assert run(["mix", str(data), "--out", str(out)]) == 2
+        said = capsys.readouterr().err.strip()
+        assert said.startswith("meadowlark: ")
+        assert str(out)[:20] in said
+        assert "\n" not in said
+
+
+@pytest.mark.parametrize("number", ["nan", "inf"])
+@pytest.mark.parametrize(
+    "option",
+    ["--temperature", "--presence-penalty", "--requests-per-minute", "--tokens-per-minute"],
+)
+def test_a_number_that_is_none_is_refused_before_anything_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, number: str
+) -> None:
+    data = tmp_path / "d.jsonl"
+    data.write_text('{"instruction": "Explain the heart"}\n')
+    teacher = "openai:m@http://127.0.0.1:9/v1"
+    words = ["respond", str(data), "--teacher", teacher, "--out", str(tmp_path / "out")]
+    assert run([*words, option, number]) == 2
+    assert option.strip("-") in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -106,3 +106,13 @@ def test_the_real_sources_make_one_mixture(
     assert manifest.rows["rejected"] == {"exact duplicate": 98}
     assert (manifest.rows["kept"], manifest.rows["validation"]) == (11142, 586)
     assert manifest.results["licence"].startswith("non-commercial use only (LicenseRef-ChatDoctor)")
+
+
+def test_show_says_which_rows_it_cannot_show(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "d.csv").write_text("instruction,output\nWhat helps?,Rest, and fluids\nWhy?,So.\n")
+    assert run(["show", str(tmp_path / "d.csv")]) == 0
+    said = capsys.readouterr().out
+    assert "1 rows cannot be read; more cells than columns: row 1" in said
+    assert "Why?" in said

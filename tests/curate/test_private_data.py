@@ -87,6 +87,61 @@ def test_names_by_what_stands_around_them(text: str, names: list[str]) -> None:
     assert [text[s.start : s.end] for s in find(text) if s.kind == "NAME"] == names
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Mr. ASHGROVE was admitted.", ["ASHGROVE"]),
+        ("MR JOHN ASHGROVE WAS ADMITTED.", ["JOHN ASHGROVE"]),
+        ("MR. ASHGROVE WAS SEEN.", ["ASHGROVE"]),
+        ("MRS ASHGROVE DENIES PAIN.", ["ASHGROVE"]),
+        ("JOHN Q. ASHGROVE WAS ADMITTED.", ["JOHN Q. ASHGROVE"]),
+        ("PATIENT NAME - WENDELL ASHGROVE", ["WENDELL ASHGROVE"]),
+        ("Patient name: ashgrove, wendell", ["ashgrove, wendell"]),
+        ("Patient: JOHN Q. ASHGROVE", ["JOHN Q. ASHGROVE"]),
+        ("DR. GREGORY SALT, MD", ["GREGORY SALT"]),
+        ("Electronically signed by: JANE SALT MD", ["JANE SALT"]),
+        ("Dr. van der Berg reviewed.", ["van der Berg"]),
+        ("His wife Maria called.", ["Maria"]),
+        ("MRN is 00123456.", ["00123456"]),
+        ("Medical record number is 998877.", ["998877"]),
+        ("DOB 12031956.", ["12031956"]),
+        ("Phone: 07700 900123.", ["07700 900123"]),
+        ("Tél : 01 23 45 67 89.", ["01 23 45 67 89"]),
+        ("Phone 98765-43210.", ["98765-43210"]),
+        ("Call 555\u2011123\u20114567.", ["555\u2011123\u20114567"]),
+        ("SSN 123\u201345\u20136789", ["123\u201345\u20136789"]),
+        (
+            "\uff2d\uff32\uff2e\uff1a\uff10\uff10\uff11\uff12\uff13",
+            ["\uff10\uff10\uff11\uff12\uff13"],
+        ),
+        ("03\u221504\u22152021 seen.", ["03\u221504\u22152021"]),
+    ],
+)
+def test_other_hands_write_identifiers_too(text: str, found: list[str]) -> None:
+    assert [text[s.start : s.end] for s in find(text)] == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "HISTORY OF MS. SHE DENIES PAIN.",
+        "SEVERE MR. LVEF 45%.",
+        "MR IMAGING OF THE BRAIN.",
+        "MS PATIENTS IMPROVE.",
+        "PROLIFERATIVE DR WITH MACULAR EDEMA. DR SCREENING PROGRAM.",
+        "PATIENT: ALERT AND ORIENTED.",
+        "SEEN BY ICU TEAM. Seen by ENT and GP.",
+        "Miss DOSES and take two the next day?",
+        "PAUL BUNNELL TEST WAS POSITIVE.",
+        "The MRN is unknown. The order was 1234 pages.",
+        "Days 3\u20135, 2019\u20132020, 10\u201315 mg, 100\u2013200 mL, pp. 1234\u20131250.",
+        "Phone interviews of 1200 3500 patients.",
+    ],
+)
+def test_words_in_capitals_and_ranges_are_no_identifiers(text: str) -> None:
+    assert find(text) == []
+
+
 def test_no_look_alike_is_touched() -> None:
     assert [r["text"] for r in _sentences("lookalikes.jsonl") if find(r["text"])] == []
 
@@ -353,3 +408,31 @@ def test_presidio_finds_only_the_kinds_that_are_asked_for(stand_in: set[str]) ->
 def test_presidio_without_a_model_downloads_none(stand_in: set[str]) -> None:
     with pytest.raises(UserError, match="spacy download en_core_web_lg"):
         make_finder(PrivateDataOptions(action="flag", names="presidio"))
+
+
+def test_identifiers_in_a_files_other_columns_are_found_by_the_columns_names(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "d.csv").write_text(
+        "instruction,output,patient_name,mrn,ward,topic\n"
+        "Explain what Ashgrove should know about fever.,Rest and fluids help; call after two days.,"
+        "Wendell Ashgrove,00123456,7,fever\n"
+        "Explain fever to a class of ten.,It is a raised temperature of the body.,,,,fever\n"
+    )
+    for action in ("redact", "flag"):
+        out = tmp_path / action
+        clean(tmp_path / "d.csv", out, options=read_rules(None, [], action))
+        private = {
+            (row["field"], row["kind"], row["text"])
+            for row in pq.read_table(out / PRIVATE_FILE).to_pylist()
+        }
+        assert private == {
+            ("tags.patient_name", "NAME", "Wendell Ashgrove"),
+            ("tags.mrn", "MRN", "00123456"),
+            ("instruction", "NAME", "Ashgrove"),
+        }
+        rows, _ = read(out, Record)
+        text = json.dumps([row.instruction for row in rows] + [dict(row.tags) for row in rows])
+        assert ("Ashgrove" in text) is ("00123456" in text) is (action == "flag")
+        assert {row.tags.get("ward") for row in rows} == {"7", ""}
+        assert {row.tags["topic"] for row in rows} == {"fever"}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from transformers import LlamaForCausalLM
 
 from meadowlark.dataset import read, read_manifest
 from meadowlark.errors import FolderDiffers, UserError
@@ -222,13 +223,27 @@ def test_unusable_questions_are_rejected_with_reasons(tmp_path: Path, model: str
         {"id": "free", "question": "Q?", "target": "because"},
         {"id": "hole", "question": "Q?", "choices": ["x", " "], "answer": "A"},
         {"id": "bad", "question": "Q?", "choices": ["x", "y"], "answer": "Z"},
+        {"id": "many", "question": "Q?", "choices": [*map(str, range(27))], "answer": "A"},
+        {"id": "text", "question": "Q?", "choices": "xy", "answer": "A"},
     ]
     (tmp_path / "mixed.jsonl").write_text("\n".join(map(json.dumps, rows)))
     exam(model, [str(tmp_path / "mixed.jsonl")], tmp_path / "out")
     manifest = read_manifest(tmp_path / "out")
-    assert manifest.rows["in"] == 4
+    assert manifest.rows["in"] == 6
     assert manifest.rows["kept"] == 1
     assert set(manifest.rows["rejected"]) == {"not a question", "no choices", "an empty choice"}
+
+
+def test_a_model_that_finds_all_letters_alike_is_said_to(tmp_path: Path) -> None:
+    folder = make_tiny_model(tmp_path / "model")
+    weights = LlamaForCausalLM.from_pretrained(folder)
+    for parameter in weights.parameters():
+        parameter.data.zero_()
+    weights.save_pretrained(folder)
+    run = exam(f"hf:{folder}", [str(questions_file(tmp_path))], tmp_path / "out")
+    assert run.manifest.results["tasks"]["ward"]["tied"] == 30
+    assert run.manifest.results["tasks"]["ward"]["letters_answered"] == {"A": 30}
+    assert any("30 questions have two choices of the same" in w for w in run.manifest.warnings)
 
 
 def test_what_an_exam_cannot_do_is_said(tmp_path: Path, model: str) -> None:

@@ -82,6 +82,40 @@ def test_no_answer_is_kept_apart_from_a_wrong_one(tmp_path: Path) -> None:
     assert sent["messages"][0]["content"].endswith("A: the heart\nB: the liver\nC: the lung")
 
 
+def test_a_question_that_got_no_reply_is_said_and_asked_again_on_demand(tmp_path: Path) -> None:
+    async def failing(_: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        number = number_of(body)
+        return web.Response(status=400) if number in broken else completion(reply_to(number))
+
+    broken = {7, 8}
+    with ChatServer(failing) as server:
+        run = exam(spec(server), [ward(tmp_path)], tmp_path / "out")
+        assert "2 questions got no reply from the model" in run.manifest.warnings[0]
+        assert run.manifest.results["tasks"]["ward"]["read_from"]["failed"] == 2
+        broken.clear()
+        again = exam(spec(server), [ward(tmp_path)], tmp_path / "out", force=True)
+        assert len(server.asked) == COUNT + 2
+    assert again.manifest.warnings == []
+    assert "failed" not in again.manifest.results["tasks"]["ward"]["read_from"]
+
+
+def test_prompts_that_fill_the_context_are_said_and_cut_replies_are_no_cut_prompts(
+    tmp_path: Path,
+) -> None:
+    how = ExamOptions(by="generation", max_tokens=4)
+    folder = make_tiny_model(tmp_path / "short", context=64)
+    run = exam(f"hf:{folder}", [ward(tmp_path, 5)], tmp_path / "cut", how=how)
+    assert any("5 prompts fill the context of 64 tokens" in w for w in run.manifest.warnings)
+    folder = make_tiny_model(tmp_path / "long", context=512)
+    run = exam(f"hf:{folder}", [ward(tmp_path, 5)], tmp_path / "whole", how=how)
+    assert run.manifest.warnings == []
+    answers, _ = read(run.folder, Answer)
+    said = run.manifest.results["tasks"]["ward"]
+    cut = sum(answer.status == "truncated" for answer in answers)
+    assert (said["prompts_cut"], said.get("replies_cut", 0)) == (0, cut)
+    assert cut > 0
+
+
 def test_a_turned_order_is_read_back_into_the_questions_own_letters(tmp_path: Path) -> None:
     """A model that always says A chooses another text in each order."""
 

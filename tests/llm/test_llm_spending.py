@@ -113,3 +113,29 @@ def test_limits_decide_the_time_where_they_are_tighter(tmp_path: Path) -> None:
     ):
         found = estimate(model, map(request, range(1000)), tmp_path / "j", limits)
         assert found.seconds == pytest.approx(seconds)
+
+
+def test_a_reply_of_which_only_one_count_is_known_is_estimated_in_the_other() -> None:
+    meter = Meter(PRICE)
+    assert meter.cost_of(request(0), ChatReply("y" * 40, "stop", 100, 0)) == pytest.approx(0.0002)
+    assert meter.cost_of(request(0), ChatReply("y" * 40, "stop", 0, 20)) == pytest.approx(0.0003)
+    assert meter.uncounted == 2
+    assert meter.cost_of(request(0), ChatReply("", "stop", 100, 0)) == pytest.approx(0.0001)
+    assert meter.uncounted == 2
+
+
+def test_the_same_request_twice_is_estimated_and_counted_once(tmp_path: Path) -> None:
+    asked = [request(0), request(1), request(0), request(0)]
+    model = ScriptedModel(lambda _: ChatReply("a", "stop", 100, 50))
+    model.price = PRICE
+    path = tmp_path / "journal.sqlite"
+    assert estimate(model, asked, path, Limits()).requests == 2
+    for journal_holds in (0, 2):
+        with Journal(path) as journal, Asking(model, asked, journal=journal) as asking:
+            outcomes = [outcome for _, outcome in asking]
+            spent = asking.spent_usd
+        assert [outcome.reply.text for outcome in outcomes if outcome.reply] == ["a"] * 4
+        assert (asking.counts.requests, asking.counts.repeated) == (2, 2)
+        assert asking.counts.from_journal == journal_holds
+        assert asking.counts.tokens() == {"in": 200, "out": 100}
+        assert asking.counts.cost_usd == pytest.approx(spent) == pytest.approx(2 * 0.0006)

@@ -198,6 +198,13 @@ def test_a_large_set_is_read_and_written_in_batches(tmp_path: Path) -> None:
     assert not list((tmp_path / "out").glob("*.tmp"))
 
 
+def test_blanks_are_no_answer_that_was_there_before(tmp_path: Path) -> None:
+    data = write(tmp_path / "d.jsonl", [Record("Task", output=" \n")])
+    run = respond(data, TEACHER, tmp_path / "out", model=ScriptedModel(lambda _: "New."))
+    assert [row.output for row in read(tmp_path / "out", Record)[0]] == ["New."]
+    assert "had_an_output_before" not in run.manifest.results
+
+
 def test_a_raised_limit_asks_only_for_the_new_rows(tmp_path: Path) -> None:
     data = write(tmp_path / "d.jsonl", [Record(f"Task {n}") for n in range(30)])
     for limit, new in ((10, 10), (25, 15), (None, 5)):

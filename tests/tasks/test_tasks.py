@@ -259,6 +259,32 @@ def test_a_malformed_question_file_names_row_and_field(
     assert str(first) in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("Pulse, or not?,x,y,z,A", "row 2: more cells than columns"),
+        ("How many?,1,2,3,1", "row 2, field 'key': '1' may be the number of a choice or the text"),
+        ("How many?,0,1,2,C", ""),
+        ("How many?,3,4,5,1", ""),
+        ("How many?,0,1,2,2", ""),
+    ],
+)
+def test_a_row_of_ones_own_that_can_be_read_in_two_ways_is_refused(
+    tmp_path: Path, rows: str, said: str
+) -> None:
+    (tmp_path / "ward.csv").write_text(f"stem,a,b,c,key\n{rows}\n")
+    (tmp_path / "ward.toml").write_text(
+        'title = "W"\nfiles = ["ward.csv"]\n[columns]\nquestion = "stem"\n'
+        'choices = ["a", "b", "c"]\nanswer = "key"\n'
+    )
+    files = resolve(str(tmp_path / "ward.toml"), None)
+    if said:
+        with pytest.raises(UserError, match=said):
+            load(files)
+    else:
+        assert load(files)[0][0].target == {"C": "C", "1": "B", "2": "C"}[rows[-1]]
+
+
 OWN = """
 title = "Ward questions"
 licence = "internal"

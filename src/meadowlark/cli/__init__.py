@@ -6,8 +6,10 @@ with one message and exit code 2, an interrupt with 130; nothing else hides a tr
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -34,6 +36,19 @@ EPILOG = (
     "Research use only: nothing made here is for decisions about anybody's care."
 )
 
+
+DISK = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
+"""What a disk says that is read-only, full, somebody else's, or not what the user took it for."""
 
 app = typer.Typer(
     name="meadowlark",
@@ -97,6 +112,12 @@ def _guard(verb: Callable[..., Any]) -> Callable[..., Any]:
         except MeadowlarkError as error:
             print(f"meadowlark: {error}", file=sys.stderr)
             code = 1
+        except OSError as error:  # of the user's disk; any other is a fault of ours
+            if error.errno not in DISK:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            print(f"meadowlark: {where}{os.strerror(error.errno)}", file=sys.stderr)
+            code = 2
         except KeyboardInterrupt:
             print("\nmeadowlark: stopped. The same command goes on from here.", file=sys.stderr)
             code = 130

@@ -6,12 +6,14 @@ Money is typed as US dollars (``20usd``), a price as dollars a million tokens in
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
 from meadowlark.cli.options import stdout
+from meadowlark.errors import UserError
 from meadowlark.progress import duration, usd
 
 if TYPE_CHECKING:
@@ -90,6 +92,12 @@ def calls_of(
     from meadowlark.llm import Policy
     from meadowlark.llm.prices import parse_budget, parse_price
 
+    for option, limit in (
+        ("--requests-per-minute", requests_per_minute),
+        ("--tokens-per-minute", tokens_per_minute),
+    ):
+        if limit is not None and not math.isfinite(limit):
+            raise UserError(f"{option} is {limit}; expected a number, or leave it away")
     policy = Policy(
         concurrency=concurrency,
         requests_per_minute=requests_per_minute,

@@ -52,7 +52,14 @@ def show(
             for index, (reason, detail) in enumerate(zip(*columns, strict=True))
         }
     else:
-        rows, _ = read(data, Record)
+        rows, unusable = read(data, Record)
+        if unusable:
+            why = f"{unusable[0].reason}: {unusable[0].detail}"[:200]
+            stdout.print(
+                f"warning: {len(unusable):,} rows cannot be read; {printable(why)}",
+                markup=False,
+                style="yellow",
+            )
     chosen = list(range(len(rows)))
     if id is not None:
         chosen = [index for index in chosen if rows[index].id.startswith(id)]

@@ -8,6 +8,7 @@ sample."""
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import re
 from collections import Counter
@@ -41,12 +42,18 @@ SCHEMA = pa.schema(
 """Of ``private.parquet``: one row for each place; ``start`` and ``end`` count characters of the
 field as it was before anything was replaced."""
 
+OURS = frozenset(
+    "type topic_area view difficulty type_original view_original "
+    f"difficulty_original request use original_id contamination {TAG}".split()
+)
+"""Tags that hold no text of a person's: what the stages themselves write."""
 _BY_WORDS = ("NAME", "PLACE")
 Finder = Callable[[str], list[Span]]
 
 
 class Place(NamedTuple):
-    """One identifier in one field (``instruction``, ``input``, ``output``, ``history.0``, ...)."""
+    """One identifier in one field (``instruction``, ``input``, ``output``, ``history.0``,
+    ``tags.NAME``)."""
 
     field: str
     span: Span
@@ -119,6 +126,9 @@ def places(record: Record, finder: Finder) -> list[Place]:
     """The identifiers of all fields; a name announced in one place is found in the others too."""
     fields = _fields(record)
     found = {name: finder(text) for name, text in fields.items() if text}
+    for name, value in record.tags.items():
+        if name not in OURS and (spans := _in_tag(finder, name, value)):
+            fields[f"tags.{name}"], found[f"tags.{name}"] = value, list(spans)
     names = {
         word
         for name, spans in found.items()
@@ -144,6 +154,22 @@ def places(record: Record, finder: Finder) -> list[Place]:
     ]
 
 
+@functools.lru_cache(maxsize=1 << 14)
+def _in_tag(finder: Finder, name: str, value: str) -> tuple[Span, ...]:
+    """The identifiers in a tag's value, to which its name is the label: a column "mrn" of a file
+    becomes a tag."""
+    spans: list[Span] = []
+    words = name.replace("_", " ")
+    for label in dict.fromkeys((words, words.capitalize(), words.upper())):
+        before = len(label) + 2
+        spans += [
+            span._replace(start=span.start - before, end=span.end - before)
+            for span in finder(f"{label}: {value}")
+            if span.start >= before
+        ]
+    return tuple(without_overlap(spans))
+
+
 def flagged(record: Record, found: list[Place]) -> Record:
     """The record with a tag that says what it holds and how often; its text stays."""
     return dataclasses.replace(record, tags={**record.tags, TAG: counted(found)})
@@ -159,7 +185,7 @@ def redacted(
     """
     surrogates = Surrogates(secret, record.id, shift_days)
     filled = [p._replace(replacement=surrogates(p.text, p.span)) for p in found]
-    fields = _fields(record)
+    fields = _fields(record) | {f"tags.{name}": text for name, text in record.tags.items()}
     for place in sorted(filled, key=lambda p: -p.span.start):
         text = fields[place.field]
         fields[place.field] = text[: place.span.start] + place.replacement + text[place.span.end :]
@@ -171,7 +197,7 @@ def redacted(
         output=fields["output"],
         history=tuple(Turn(t.role, fields[f"history.{i}"]) for i, t in enumerate(record.history)),
         parents=(),
-        tags={name: value for name, value in record.tags.items() if name != "original_id"},
+        tags={name: fields[f"tags.{name}"] for name in record.tags if name != "original_id"},
     )
     return made, filled
 

@@ -47,7 +47,7 @@ from meadowlark.evaluate.partial import PartialAnswers, windows
 from meadowlark.progress import Progress
 from meadowlark.records import Answer, Question, Rejected, to_json
 from meadowlark.tasks import known_tasks, load, load_examples, resolve
-from meadowlark.tasks.task import TaskFiles, letters
+from meadowlark.tasks.task import MOST_CHOICES, TaskFiles, letters
 
 if TYPE_CHECKING:
     from meadowlark.llm.likelihood import Query
@@ -201,6 +201,8 @@ def _usable(files: TaskFiles, rejected: list[Rejected]) -> list[Question]:
 def _fault(question: Question) -> str:
     if len(question.choices) < 2:
         return "no choices"
+    if len(question.choices) > MOST_CHOICES:
+        return "more choices than letters"
     if question.target not in letters(len(question.choices)):
         return "no answer key"
     return "" if all(choice.strip() for choice in question.choices) else "an empty choice"
@@ -261,7 +263,13 @@ def exam(
     opened = subject.open_local(plain=how.plain)
     with run, PartialAnswers(run.folder, resumed=run.resumed) as partial:
         if by == "generation":
-            generate_locally(opened, subject.name, puts, greedy(how.max_tokens), partial)
+            sampling = greedy(how.max_tokens)
+            without_room = generate_locally(opened, subject.name, puts, sampling, partial)
+            if without_room:
+                run.manifest.warnings.append(
+                    f"{without_room:,} prompts fill the context of {opened.context_length:,} "
+                    "tokens and leave no room for an answer; they count as wrong"
+                )
             run.manifest.tokens = {"in": partial.tokens_in, "out": partial.tokens_out}
         else:
             if run.resumed:
@@ -315,6 +323,10 @@ def _finish(
     _warn(run, chosen, answers)
     generated = not any(answer.logprobs for answer in answers)
     results = by_task(found)
+    if tied := sum(said["tied"] for said in results.values()):
+        run.manifest.warnings.append(
+            f"{tied:,} questions have two choices of the same likelihood; the first was taken"
+        )
     by_source = read_from(puts, answers) if generated else {}
     for task, said in results.items():
         said["compared"] = next(one.scoring for one in found if one.question.task == task)

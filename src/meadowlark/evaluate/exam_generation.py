@@ -57,12 +57,17 @@ def generate_locally(
     puts: Sequence[Put],
     sampling: Sampling,
     partial: PartialAnswers,
-) -> None:
-    """Fill ``partial`` with the answers that it lacks, a batch at a time."""
+) -> int:
+    """Fill ``partial`` with the answers that it lacks, a batch at a time.
+
+    Returns how many prompts leave no room for an answer in the context: their replies are empty.
+    """
+    without_room = 0
     with Progress(f"exam {name}", len(puts), "questions") as progress:
         for window in windows(len(puts), lambda i: puts[i].draw):
             found = [puts[i] for i in window]
             prompts = model.prompt_lengths([one.turns for one in found])
+            without_room += sum(n >= model.context_length for n in prompts)
             room = sampling.max_tokens or 0
             most = [min(n + room, max(model.context_length, n)) for n in prompts]
             for batch in model.batches(most):
@@ -76,6 +81,7 @@ def generate_locally(
                     [(reply.tokens_in, reply.tokens_out) for reply in replies],
                 )
                 progress.advance(len(asked), f"{partial.tokens_out:,} tokens")
+    return without_room
 
 
 def generate_remotely(
@@ -110,6 +116,11 @@ def generate_remotely(
         run.manifest.warnings += asking.warnings
         run.manifest.results["requests_from_journal"] = asking.counts.from_journal
         run.manifest.results["retries"] = asking.counts.retries
+    if asking.counts.failed:
+        run.manifest.warnings.append(
+            f"{asking.counts.failed:,} questions got no reply from the model and count as wrong "
+            f"({FAILED} says why); --force asks these again and keeps the other replies"
+        )
     if missing:
         run.manifest.warnings.append(f"the recording holds no reply to {missing:,} questions")
     return answers

@@ -193,10 +193,13 @@ def by_task(examined: Sequence[Examined]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for task in dict.fromkeys(one.question.task for one in examined):
         found = [one for one in examined if one.question.task == task]
+        # Of a generated answer the same status says that the reply was cut, not the prompt.
+        cut = [bool(one.answer.logprobs) for one in found if one.answer.status == "truncated"]
         made[task] = {
             "letters_answered": _count(one.answer.extracted or "none" for one in found),
             "letters_right": _count(one.question.target for one in found),
-            "prompts_cut": sum(one.answer.status == "truncated" for one in found),
+            "prompts_cut": sum(cut),
+            **({"replies_cut": len(cut) - sum(cut)} if not all(cut) else {}),
             "tied": sum(_tied(one.answer) for one in found),
         }
         if any(len(one.answers) > 1 for one in found):

@@ -13,7 +13,7 @@ from typing import Any
 
 from meadowlark.errors import UserError
 from meadowlark.llm.chat import ChatReply, ChatRequest, FinishReason, well_formed
-from meadowlark.llm.endpoint import Access, Endpoint, Response, checked_url, count_of
+from meadowlark.llm.endpoint import Access, Endpoint, Response, checked_url, count_of, usage_of
 from meadowlark.llm.prices import ANTHROPIC_HOST, Price, known_price
 from meadowlark.llm.rates import Limits, Quota
 from meadowlark.llm.streaming import Pieces, Progress, listen
@@ -124,7 +124,7 @@ def parse_reply(body: Any, raw: str = "", quota: Quota | None = None) -> ChatRep
         elif block["type"] == "tool_use":
             texts = [json.dumps(block["input"], ensure_ascii=False)]
             break
-    usage = body.get("usage") or {}
+    usage = usage_of(body)
     return ChatReply(
         well_formed("".join(texts)),
         _FINISH.get(body["stop_reason"], "unknown"),
@@ -147,7 +147,7 @@ def take_event(event: Any, progress: Progress) -> str:
         return str(event["delta"].get("text") or "")
     if kind in ("message_start", "message_delta"):
         told = event["message"] if kind == "message_start" else event
-        usage = told.get("usage") or {}
+        usage = usage_of(told)
         progress.tokens_in = _tokens_in(usage) or progress.tokens_in
         progress.tokens_out = count_of(usage.get("output_tokens")) or progress.tokens_out
         if reason := (event.get("delta") or {}).get("stop_reason"):

@@ -34,11 +34,12 @@ class Counts:
     """What was consumed: ``requests`` in all, some from the journal, some failed, some tried again.
 
     A request that a recording does not hold (``not_recorded``) or that the budget does not allow
-    (``unsent``) is no request. Tokens and cost are those of the replies consumed, from the journal
-    or not.
+    (``unsent``) is no request, nor is one that was asked before in this run (``repeated``). Tokens
+    and cost are those of the replies consumed, each once, from the journal or not.
     """
 
     requests: int = 0
+    repeated: int = 0
     from_journal: int = 0
     failed: int = 0
     retries: int = 0
@@ -54,6 +55,7 @@ class Counts:
             (self.from_journal, "from the journal"),
             (self.failed, "failed"),
             (self.retries, "tries again"),
+            (self.repeated, "the same again, which cost nothing"),
         ):
             if value:
                 parts.append(f"{value:,} {words}")
@@ -69,6 +71,9 @@ class Counts:
         if isinstance(outcome.error, NotRecorded | BudgetReached):
             self.not_recorded += isinstance(outcome.error, NotRecorded)
             self.unsent += isinstance(outcome.error, BudgetReached)
+            return
+        if outcome.repeated:
+            self.repeated += 1
             return
         self.requests += 1
         self.from_journal += outcome.from_journal

@@ -34,6 +34,10 @@ PLACES = (Path("models.toml"), Path("~/.config/meadowlark/models.toml"))
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_SECRET_FIELD = re.compile(
+    r"(?:.*[-_])?(?:api[-_]?key|key|secret|password|token|bearer|authorization|credentials?)",
+    re.IGNORECASE,
+)
 _SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
 
 
@@ -169,9 +173,41 @@ def _check(entry: Entry, where: str) -> None:
                 f"{where}: the header {header} looks like a secret; name the environment variable "
                 f'that holds it, as {header} = "${{HOSPITAL_TOKEN}}"'
             )
-    password = urlsplit(entry.proxy).password
+    if secret := _secret_field(entry.body):
+        raise UserError(
+            f"{where}: body holds {secret}, and what is in the body is written into journals and "
+            "manifests; name the key's variable as key_variable, or send it in a header"
+        )
+    try:
+        json.dumps(entry.body, allow_nan=False)
+    except (TypeError, ValueError):
+        raise UserError(
+            f"{where}: body must hold what JSON can: no dates, no nan and no inf"
+        ) from None
+    try:
+        proxy = urlsplit(entry.proxy)
+        named = not entry.proxy or entry.proxy.startswith("${")
+        sound = named or (proxy.scheme in ("http", "https") and proxy.hostname)
+    except ValueError:
+        sound = False
+    if not sound:
+        raise UserError(f"{where}: the proxy is no URL; expected for example http://proxy:3128")
+    password = proxy.password
     if password and not _REFERENCE.fullmatch(password):
         raise UserError(f'{where}: a proxy\'s password is named, as "http://me:${{PROXY_KEY}}@…"')
+
+
+def _secret_field(value: Any) -> str:
+    """The name of a field that holds a secret, at any depth; empty where there is none."""
+    inner: list[Any] = []
+    if isinstance(value, Mapping):
+        for name, held in value.items():
+            if isinstance(held, str) and _SECRET_FIELD.fullmatch(name):
+                return str(name)
+        inner = [*value.values()]
+    elif isinstance(value, list):
+        inner = value
+    return next((found for one in inner if (found := _secret_field(one))), "")
 
 
 def find_model(name: str, given: Path | None = None) -> Entry:

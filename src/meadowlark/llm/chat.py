@@ -9,17 +9,18 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
+from meadowlark.errors import UserError
 from meadowlark.llm.prices import Price
 from meadowlark.llm.rates import Limits, Quota
 from meadowlark.records import Turn
+from meadowlark.records import well_formed as well_formed
 
 FinishReason = Literal["stop", "length", "refused", "unknown"]
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,11 @@ class Sampling:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     logprobs: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in self.given().items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{name.replace('_', '-')} is {value}; expected a finite number")
 
     def given(self) -> dict[str, Any]:
         """The parameters that are not left to the server."""
@@ -88,11 +94,6 @@ _CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",
 def key_of(text: str, endpoint: str, model: str) -> str:
     """The key of a request's :meth:`ChatRequest.text` with its endpoint and model."""
     return hashlib.sha256(f"{endpoint}\0{model}\0{text}".encode()).hexdigest()
-
-
-def well_formed(text: str) -> str:
-    """The text without lone surrogates, which no file or data base takes (U+FFFD for each)."""
-    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 class TokenLogprob(NamedTuple):

@@ -61,12 +61,17 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one request ended: with a reply, or with the error that says why not."""
+    """How one request ended: with a reply, or with the error that says why not.
+
+    ``repeated`` says that the same request was asked before in this run: it is the same outcome
+    once more, for which nothing was sent or paid.
+    """
 
     reply: ChatReply | None
     error: ModelError | None = None
     from_journal: bool = False
     attempts: int = 0
+    repeated: bool = False
 
     @property
     def reason(self) -> str:
@@ -132,7 +137,8 @@ class Dispatch:
         self._look_ahead = policy.look_ahead or max(64, 8 * policy.concurrency)
         self._useful = useful or (lambda: self._look_ahead)
         self._requests: Iterator[ChatRequest] = iter(requests)
-        self._begun: deque[tuple[ChatRequest, _Call]] = deque()
+        self._begun: deque[tuple[ChatRequest, _Call, bool]] = deque()
+        self._known: set[int] = set()  # 64 bits of the key of every request of this run
         self._running: dict[str, _Call] = {}
         self._fresh: deque[_Call] = deque()
         self._again: list[tuple[float, int, _Call]] = []
@@ -160,10 +166,11 @@ class Dispatch:
             # Not all at once: while the consumer is busy with them, nothing new is begun.
             batch: list[tuple[ChatRequest, Outcome]] = []
             while self._begun and len(batch) <= self._look_ahead // 4:
-                request, call = self._begun[0]
-                if call.outcome is None:
+                request, call, repeated = self._begun[0]
+                outcome = call.outcome
+                if outcome is None:
                     break
-                batch.append((request, call.outcome))
+                batch.append((request, replace(outcome, repeated=True) if repeated else outcome))
                 self._begun.popleft()
             if batch:
                 return batch
@@ -200,17 +207,21 @@ class Dispatch:
             request = next(self._requests, None)
             if request is None:
                 return
-            self._begun.append((request, self._begin(request)))
+            self._begun.append((request, *self._begin(request)))
 
-    def _begin(self, request: ChatRequest) -> _Call:
+    def _begin(self, request: ChatRequest) -> tuple[_Call, bool]:
+        """The call for a request, and whether it repeats one of this run."""
         text = request.text()
         key = key_of(text, self.model.endpoint, self.model.name)
         if key in self._running:  # the same request twice is one call
-            return self._running[key]
+            return self._running[key], True
+        repeated = False
+        known = int(key[:16], 16)
         call = _Call(request, key)
         found = self.journal.find(key) if self.journal is not None else None
         if found is not None and found.state == "done":
             call.outcome = Outcome(found.reply, None, True, found.attempts)
+            repeated = known in self._known
         elif self._broke is not None:
             call.outcome = Outcome(None, self._broke)
         else:
@@ -218,7 +229,8 @@ class Dispatch:
                 self.journal.plan(request, self.model.endpoint, self.model.name, text, key)
             self._running[key] = call
             self._fresh.append(call)
-        return call
+        self._known.add(known)
+        return call, repeated
 
     def _pump(self) -> None:
         """Send what may be sent now; see to it that this is called when more may be."""

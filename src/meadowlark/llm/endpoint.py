@@ -10,17 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import html
 import json
 import math
 import re
 import ssl
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import aiohttp
 
@@ -36,6 +37,8 @@ CONNECT_TIMEOUT_S = 20.0
 REST_S = 0.002
 """How long a connection rests between two requests: what a broken gateway sends twice comes in
 meanwhile and closes it, instead of being taken for the next reply."""
+MOST_READ = 1 << 20
+"""Bytes of a body among which a message's beginning is looked for."""
 SHORTEST_SECRET = 8
 """A shorter key ("EMPTY", "none") is no secret, and would be cut out of ordinary text."""
 _TOO_LONG = re.compile(
@@ -95,8 +98,12 @@ class Access:
 
 def checked_url(url: str) -> str:
     """A server's URL without a final slash; UserError for one that is none or holds a secret."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number, a bracket that is not closed
+        sound = False
+    if not sound:
         raise UserError(
             f"{url!r} is not a server's URL; expected for example http://localhost:8000/v1"
         )
@@ -182,7 +189,11 @@ class Endpoint:
         )
         password = unquote(urlsplit(self._proxy).password or "")
         # What is cut out of all that is shown or kept.
-        self.secrets = _guarded((key, password, *access.secrets))
+        known = {key, password, *access.secrets}
+        secrets = sorted((s for s in known if len(s) >= SHORTEST_SECRET), key=len, reverse=True)
+        self._guard = _guarded(secrets)
+        # What may be the beginning of one, where text comes in pieces.
+        self.spelled = tuple(form for secret in secrets for form in _spellings(secret))
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, body: Mapping[str, Any]) -> Response:
@@ -293,15 +304,16 @@ class Endpoint:
         """The error for a 200 whose body is not what was asked for."""
         return CallFailed(
             "malformed reply",
-            f"{self.url} answered with what is no reply ({error!r}): "
+            f"{self.url} answered with what is no reply ({self.scrub(repr(error))}): "
             f"{self.start_of(response.body)}",
             retryable=True,
         )
 
     def start_of(self, raw: bytes) -> str:
         """The beginning of a body on one line, for a message."""
-        text = " ".join(raw[:2000].decode("utf-8", "replace").split())[:300]
-        return self.scrub(text) or "an empty body"
+        # Scrubbed before it is cut: of a key that the cut goes through, half would be left.
+        text = " ".join(self.scrub(raw[:MOST_READ].decode("utf-8", "replace")).split())
+        return text[:300] or "an empty body"
 
     def text_of(self, response: Response) -> str:
         """A whole body as text."""
@@ -309,17 +321,37 @@ class Endpoint:
 
     def scrub(self, text: str) -> str:
         """A text without any key: some servers repeat them, in their errors or elsewhere."""
-        for secret in self.secrets:
-            if secret in text:
-                text = text.replace(secret, "[key]")
-        return text
+        return text if self._guard is None else self._guard.sub("[key]", text)
 
 
-def _guarded(secrets: Iterable[str]) -> tuple[str, ...]:
-    """Secrets in every form that JSON gives them, the longest first; short ones guard nothing."""
-    forms = {s for s in secrets if len(s) >= SHORTEST_SECRET}
-    forms |= {form for s in forms for form in (json.dumps(s)[1:-1], s.replace("/", "\\/"))}
-    return tuple(sorted(forms, key=len, reverse=True))
+def _guarded(secrets: Sequence[str]) -> re.Pattern[str] | None:
+    """What finds secrets as they are, and as JSON, HTML and URLs write their characters."""
+    patterns = ["".join(_forms(character) for character in secret) for secret in secrets]
+    return re.compile("|".join(patterns)) if patterns else None
+
+
+def _spellings(secret: str) -> set[str]:
+    """A secret as one writer would write all of it."""
+    quoted = json.dumps(secret)[1:-1]
+    return {secret, quoted, quoted.replace("/", "\\/"), html.escape(secret), quote(secret, safe="")}
+
+
+def _forms(character: str) -> str:
+    """A pattern for a character in any way of writing it; nobody writes a letter in another."""
+    if character.isascii() and character.isalnum():
+        return character
+    code = ord(character)
+    forms = {
+        re.escape(character),
+        re.escape(json.dumps(character)[1:-1]),
+        re.escape(html.escape(character)),
+        rf"\\u(?i:{code:04x})",
+        f"(?i:{re.escape(quote(character, safe=''))})",
+        rf"&#0*{code};",
+        rf"&#(?i:x0*{code:x});",
+        *([r"\\/"] if character == "/" else []),
+    }
+    return f"(?:{'|'.join(sorted(forms, key=len, reverse=True))})"
 
 
 def _context(ca_file: Path | None) -> ssl.SSLContext | bool:
@@ -360,11 +392,19 @@ def error_of(raw: bytes) -> tuple[str, str]:
 
 
 def count_of(value: Any) -> int:
-    """A count of tokens; 0 where there is none, ValueError where it cannot be one."""
-    count = int(value or 0)
-    if not 0 <= count < 1 << 40:
-        raise ValueError("no count of tokens")
-    return count
+    """A count of tokens; 0 where there is none, or what cannot be one: the reply is paid for, and
+    is not thrown away for that."""
+    try:
+        count = int(value or 0)
+    except (TypeError, ValueError, OverflowError):
+        return 0
+    return count if 0 <= count < 1 << 40 else 0
+
+
+def usage_of(body: Any) -> Mapping[str, Any]:
+    """The counts of tokens that a reply's body states; empty where there are none."""
+    usage = body.get("usage")
+    return usage if isinstance(usage, Mapping) else {}
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

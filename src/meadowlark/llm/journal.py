@@ -246,7 +246,14 @@ class Journal:
 
     def _write(self) -> None:
         """The writer: takes what has gathered, commits it in one transaction, waits, again."""
-        with closing(self._connect()) as connection:
+        try:
+            opened = self._connect()
+        except UserError as error:  # such as too many open files
+            with self._changed:
+                self._fault = error
+                self._changed.notify_all()
+            return
+        with closing(opened) as connection:
             while True:
                 with self._changed:
                     self._changed.wait_for(lambda: self._plans or self._changes or self._closing)
@@ -277,9 +284,10 @@ def totals(connection: sqlite3.Connection) -> Totals:
     """The sums over the replies that a journal holds."""
     return Totals(
         *connection.execute(
-            "SELECT count(*), coalesce(sum(tokens_in > 0), 0), coalesce(sum(tokens_in), 0), "
-            "coalesce(sum(tokens_out), 0), coalesce(sum(cost_usd), 0.0), "
-            "coalesce(sum(seconds), 0.0) "
+            "SELECT count(*), "
+            "coalesce(sum(tokens_in > 0 AND (tokens_out > 0 OR reply = '')), 0), "
+            "coalesce(sum(tokens_in), 0), coalesce(sum(tokens_out), 0), "
+            "coalesce(sum(cost_usd), 0.0), coalesce(sum(seconds), 0.0) "
             "FROM calls WHERE state = 'done'"
         ).fetchone()
     )

@@ -18,6 +18,7 @@ from meadowlark.llm.endpoint import (
     checked_url,
     count_of,
     error_of,
+    usage_of,
 )
 from meadowlark.llm.prices import OPENAI_HOST, Price, known_price
 from meadowlark.llm.rates import Limits, Quota
@@ -119,7 +120,7 @@ def parse_reply(body: Any, raw: str = "", quota: Quota | None = None) -> ChatRep
     finish = _FINISH.get(choice.get("finish_reason"), "unknown")
     if message.get("refusal") and not content:
         content, finish = message["refusal"], "refused"
-    usage = body.get("usage") or {}
+    usage = usage_of(body)
     return ChatReply(
         well_formed(content),
         finish,
@@ -137,7 +138,7 @@ def take_chunk(chunk: Any, progress: Progress) -> str:
     Raises one of MALFORMED for what is none. Chunks without choices (a count of tokens, a filter's
     remarks) have no text.
     """
-    usage = chunk.get("usage") or {}
+    usage = usage_of(chunk)
     progress.tokens_in = count_of(usage.get("prompt_tokens")) or progress.tokens_in
     progress.tokens_out = count_of(usage.get("completion_tokens")) or progress.tokens_out
     text = ""

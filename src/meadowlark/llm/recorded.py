@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 
 from meadowlark.dataset import fingerprint
 from meadowlark.errors import UserError
+from meadowlark.layouts import parse_json
 from meadowlark.llm.chat import ChatReply, ChatRequest
 from meadowlark.llm.errors import CallFailed, NotRecorded
 from meadowlark.llm.journal import logprobs_from, read_only
@@ -57,15 +59,15 @@ def read_recording(path: Path) -> Iterator[Line]:
     if path.suffix in (".sqlite", ".db"):
         yield from _read_journal(path)
         return
-    with path.open(encoding="utf-8") as text:
-        for number, line in enumerate(text, start=1):
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
             if line.strip():
                 try:
-                    yield _from_json(json.loads(line))
-                except (ValueError, KeyError, TypeError) as error:
+                    yield _from_json(parse_json(line.decode("utf-8-sig")))
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
                     raise UserError(
                         f"{path}, line {number} is not a recorded call "
-                        f'{{"label", "request", "reply"}}: {error!r}'
+                        f'{{"label", "request", "reply"}}: {error!r:.300}'
                     ) from None
 
 
@@ -97,14 +99,17 @@ def _read_journal(path: Path) -> Iterator[Line]:
         "logprobs FROM calls WHERE state IN ('done', 'failed') ORDER BY rowid"
     )
     with closing(read_only(path)) as connection:
-        for label, model, request, state, reason, *answer in connection.execute(query):
-            reply = None
-            if state == "done":
-                text, finish, tokens_in, tokens_out, logprobs = answer
-                reply = ChatReply(
-                    text, finish, tokens_in, tokens_out, logprobs=logprobs_from(logprobs)
-                )
-            yield Line(label, model, json.loads(request), reply, reason or "")
+        try:
+            for label, model, request, state, reason, *answer in connection.execute(query):
+                reply = None
+                if state == "done":
+                    text, finish, tokens_in, tokens_out, logprobs = answer
+                    reply = ChatReply(
+                        text, finish, tokens_in, tokens_out, logprobs=logprobs_from(logprobs)
+                    )
+                yield Line(label, model, json.loads(request), reply, reason or "")
+        except sqlite3.Error as error:
+            raise UserError(f"{path} is damaged: {error}") from None
 
 
 class RecordedModel:

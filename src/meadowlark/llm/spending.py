@@ -87,13 +87,13 @@ class Meter:
     def cost_of(self, request: ChatRequest, reply: ChatReply) -> float:
         """The cost of a reply, which is added to what was spent."""
         tokens_in, tokens_out = float(reply.tokens_in), float(reply.tokens_out)
-        if reply.tokens_in:
+        if reply.tokens_in and (reply.tokens_out or not reply.text):
             self._characters += request.size
             self._tokens_in += reply.tokens_in
             self._replies += 1
             self._tokens_out += reply.tokens_out
         else:
-            tokens_in = request.size / CHARACTERS_A_TOKEN
+            tokens_in = tokens_in or request.size / CHARACTERS_A_TOKEN
             tokens_out = tokens_out or len(reply.text) / CHARACTERS_A_TOKEN
             self.uncounted += 1
         cost_usd = (self.price or FREE).cost_usd(tokens_in, tokens_out)
@@ -148,8 +148,13 @@ def estimate(
             before = totals(connection)
     meter = Meter(model.price, before=before)
     count = answered = tokens_in = most = 0
+    asked: set[str] = set()
     for request in requests:
-        if request.key(model.endpoint, model.name) in done:
+        key = request.key(model.endpoint, model.name)
+        if key in asked:  # the same request twice is sent once
+            continue
+        asked.add(key)
+        if key in done:
             answered += 1
             continue
         count += 1

@@ -88,7 +88,7 @@ def _job(prompt: str, sampling: Sampling) -> Job:
         raise unknown("prompt", prompt, RESPOND_PROMPTS)
 
     def asks(record: Record) -> tuple[Turn, ...] | Record:
-        return record if record.output else response_turns(record, prompt)
+        return record if record.output.strip() else response_turns(record, prompt)
 
     return Job(
         "respond",

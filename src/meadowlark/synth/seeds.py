@@ -23,7 +23,7 @@ from meadowlark.labels import (
     normalise_view,
     topic_area,
 )
-from meadowlark.layouts import numbered_rows, parse_row
+from meadowlark.layouts import numbered_rows, parse_row, with_known_keys
 from meadowlark.match import near_duplicates
 from meadowlark.records import Record, Rejected
 from meadowlark.synth.replies import CHOICE_TYPES, choices_of
@@ -124,9 +124,11 @@ def check_seeds(path: Path, threshold: float = 0.7, limit: int | None = None) ->
 def _rows(path: Path) -> Iterator[tuple[int, Record | Rejected]]:
     file = rows_path(path, Record)
     if file.suffix == ".parquet" or file.is_dir():
-        yield from enumerate(read(path, Record)[0], start=1)
+        rows, unusable = read(path, Record)
+        yield from enumerate([*rows, *unusable], start=1)
         return
     for number, raw in numbered_rows(file):
+        raw = with_known_keys(raw) if isinstance(raw, Mapping) else raw
         if isinstance(raw, Mapping) and not str(raw.get("instruction") or "").strip():
             # A row that a person began: say what is missing instead of that it is no record.
             named = {str(k): str(v) for k, v in raw.items() if k and v not in (None, "")}

@@ -15,7 +15,7 @@ from typing import Any
 from meadowlark.errors import UserError
 from meadowlark.layouts import numbered_rows
 from meadowlark.records import Question
-from meadowlark.tasks.task import json_lines, letters
+from meadowlark.tasks.task import MOST_CHOICES, json_lines, letters
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,8 @@ class Columns:
                 raise UserError(f"{where}, field {gap!r}: empty, while a later choice is not")
         if len(choices) < 2:
             raise UserError(f"{where}: expected two choices or more in {self.choices}")
+        if len(choices) > MOST_CHOICES:
+            raise UserError(f"{where}: {len(choices)} choices, and {MOST_CHOICES} letters for them")
         target = self._target(row, choices, where)
         known = _text(row, self.id, where) if self.id else f"{task}-{number:04d}"
         group = str(row.get(self.group) or "") if self.group else ""
@@ -65,6 +67,11 @@ class Columns:
             return shown
         if shown.lstrip("-").isdigit():
             index = int(shown) - self.first
+            if isinstance(value, str) and shown in choices and choices.index(shown) != index:
+                raise UserError(
+                    f"{where}, field {self.answer!r}: {value!r} may be the number of a choice or "
+                    f"the text of one ({', '.join(choices)}); write the letter instead"
+                )
             if 0 <= index < len(choices):
                 return named[index]
         elif shown and list(choices).count(shown) == 1:
@@ -113,11 +120,16 @@ def rows_of(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, row in numbered_rows(path):
         if not isinstance(row, dict):
             raise UserError(f"{path}, row {number}: expected a row with fields, not {row!r:.80}")
+        if None in row:
+            raise UserError(
+                f"{path}, row {number}: more cells than columns ({row[None]!r:.80}); a text with "
+                "commas needs quotes"
+            )
         yield number, row
 
 
 def _first_character(path: Path) -> str:
-    with path.open(encoding="utf-8-sig") as file:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         for line in file:
             if line.strip():
                 return line.strip()[0]

@@ -3,7 +3,6 @@ how a question is put to a model."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from meadowlark.errors import UserError
+from meadowlark.layouts import parse_json
 from meadowlark.records import Question
 
 _PLACE = re.compile(r"\{(question|choices|group)\}")
@@ -186,8 +186,8 @@ class TaskFiles(NamedTuple):
 def json_object(path: Path) -> dict[str, Any]:
     """The object of a JSON file; anything else is a user error."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        values = parse_json(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
         raise UserError(f"{path}: not JSON ({error})") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected a JSON object, not a {type(values).__name__}")
@@ -197,13 +197,13 @@ def json_object(path: Path) -> dict[str, Any]:
 def json_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSON-lines file of a known task; a line that is none is a user error."""
     rows = []
-    with path.open(encoding="utf-8-sig") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
+                row = parse_json(line.decode("utf-8-sig"))
+            except ValueError as error:
                 raise UserError(f"{path}, line {number}: not JSON ({error})") from None
             if not isinstance(row, dict):
                 raise UserError(f"{path}, line {number}: expected a JSON object")
@@ -211,8 +211,11 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+MOST_CHOICES = 26
+
+
 def letters(count: int) -> list[str]:
     """The first ``count`` capital letters, which name the choices of a question."""
-    if count > 26:
+    if count > MOST_CHOICES:
         raise UserError(f"a question with {count} choices: at most 26 can be lettered")
     return [chr(ord("A") + index) for index in range(count)]

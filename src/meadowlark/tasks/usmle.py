@@ -7,12 +7,12 @@ testing only. How medAlpaca examined with them is ``evaluate/medalpaca.py``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from meadowlark.errors import UserError
+from meadowlark.layouts import parse_json
 from meadowlark.records import Question
 from meadowlark.tasks.task import Task, letters
 
@@ -62,8 +62,8 @@ def _parts(row: Any, where: str) -> tuple[str, str, tuple[str, ...]]:
 
 def _json(path: Path, kind: type[Any]) -> Any:
     try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        value = parse_json(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
         raise UserError(f"{path}: not JSON ({error})") from None
     if not isinstance(value, kind):
         wanted = "a list of questions" if kind is list else "an object from number to letter"

@@ -9,6 +9,7 @@ title, a role or a label announces it; other names, and places without a state, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 from meadowlark.curate.identifiers.contacts import net, phones
@@ -37,7 +38,23 @@ FINDERS: tuple[Finder, ...] = (
 
 def find(text: str, kinds: frozenset[str] = frozenset(KINDS)) -> list[Span]:
     """The identifiers of a text, in order, none overlapping another."""
-    return search(Cues(text), kinds)
+    return search(Cues(plain(text)), kinds)
+
+
+_PLAIN = str.maketrans(
+    {
+        **{chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},
+        **dict.fromkeys("\u2010\u2011\u2012\ufe63", "-"),
+        "\u2215": "/",
+    }
+)
+_DASH_WITHIN = re.compile(r"(?<=\d{3})[\u2013\u2212](?=\d\d)|(?<=\d\d)[\u2013\u2212](?=\d{4})")
+
+
+def plain(text: str) -> str:
+    """The text, as long as it was, with the signs and digits of ASCII where others stand for them:
+    full-width ones, a hyphen that does not break, a dash within a number."""
+    return text if text.isascii() else _DASH_WITHIN.sub("-", text.translate(_PLAIN))
 
 
 def search(cues: Cues, kinds: frozenset[str] = frozenset(KINDS)) -> list[Span]:

@@ -73,6 +73,14 @@ _PHONE_LABEL = re.compile(
     r"(?:\s?(?:\#|[Nn]o\.?|[Nn]umber|at|on|is|him|her|me|us|the\s\w+\sat|"
     r"after))*\s?[:\#.(]*\s{0,2}$"
 )
+_PHONE_GROUPS = re.compile(
+    r"(?<![\w.,/-])\(?\d{2,5}\)?(?:[ .-]\(?\d{2,6}\)?){1,5}(?![\w-]|[.,/]\d)" + NOT_UNIT
+)
+_PHONE_NAMED = re.compile(
+    r"\b(?:[Pp]hone|PHONE|[Tt][eé]l(?:e(?:ph|f)one?|\.)?|TEL|[Cc]ell\sphone|[Mm]obile|MOBILE|[Ww]hats"
+    r"[Aa]pp)\b\.?(?:\s(?:[Nn]o\.?|[Nn]umber|is))*\s?[:\#(]{0,2}\s{0,2}$"
+)
+"""Groups of digits as other countries write them count behind nothing but these."""
 _FAX_BEFORE = re.compile(r"(?:\b(?:[Ff]ax|FAX|[Ff]acsimile)\b[^.;\d]{0,40}|\bF:\s*)$")
 _FAX_LABEL = re.compile(
     r"\b(?:[Ff]ax|FAX|[Ff]acsimile)\b(?:[^.;\d]|"
@@ -98,4 +106,10 @@ def phones(cues: Cues) -> Iterator[Span]:
         yield Span(*match.span(1), "FAX", "digits after the label")
     for match in cues.matches(_PHONE_AFTER_LABEL, Cue.PHONE_DIGITS):
         if _PHONE_LABEL.search(text, max(0, match.start() - 40), match.start()):
+            yield Span(*match.span(), "PHONE", "digits after the label")
+    for match in cues.matches(_PHONE_GROUPS, Cue.PHONE_DIGITS):
+        digits = sum(character.isdigit() for character in match[0])
+        if 7 <= digits <= 13 and _PHONE_NAMED.search(
+            text, max(0, match.start() - 40), match.start()
+        ):
             yield Span(*match.span(), "PHONE", "digits after the label")

@@ -83,6 +83,7 @@ _SHORT_DATES = [
     re.compile(rf"(?<![\d/.,-]){_M}([.-]){_D}\1\d\d(?![\d/%-]|[.,]\d){NOT_UNIT}"),
     re.compile(rf"(?<![\d/.,-]){_D}\.{_M}\.(?=[\s,;]|$)(?!\s?\d)"),
     re.compile(rf"(?<![\d/.,-]){_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?![\d/.,-]\d|\d)"),
+    re.compile(rf"(?<![\d/.,-])(?:0[1-9]|[12]\d|3[01]){{2}}{_YEAR}(?![\d/.,-]\d|\d){NOT_UNIT}"),
 ]
 _WEEKDAY_BEFORE = re.compile(rf"\b{_WEEKDAY}$")
 _BEFORE_DATE = re.compile(rf"(?:{_EVENT}{_WEEKDAY}?|{_WEEKDAY})$")

@@ -36,7 +36,9 @@ class _Label(NamedTuple):
 
 
 def _label(kind: str, cue: int, names: str, digits: int, sure: bool) -> _Label:
-    pattern = re.compile(rf"(?<![A-Za-z])(?:{names})(?P<link>{_LINK})(?={_WORD}|\()")
+    pattern = re.compile(
+        rf"(?<![A-Za-z])(?:{names})(?P<link>{_LINK})(?!(?:is|was)\b)(?={_WORD}|\()"
+    )
     return _Label(kind, cue, pattern, digits, sure)
 
 
@@ -162,6 +164,8 @@ def labelled(cues: Cues) -> Iterator[Span]:
         for match in pattern.finditer(text) if apart else cues.matches(pattern, cue):
             link = match["link"]
             linked = bool(re.search(r"[:=#]|[Nn]o\b|[Nn]umber|[Ii]dentifier|I[Dd]\b|\bid\b", link))
+            if not (sure or linked) and re.search(r"\b(?:is|was)\b", link):
+                continue  # "the order was 1234"
             position: int | None = match.end()
             while position is not None:
                 value = _VALUE.match(text, position)

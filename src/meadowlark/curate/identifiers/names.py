@@ -16,10 +16,17 @@ _NAME = (
     r"(?:(?:[A-Z]\.\s?)*(?:[A-Z]['’])?[A-Z][a-zà-ÿ]+(?:[A-Z][a-zà-ÿ]+)?"
     r"(?:-[A-Z][a-zà-ÿ]+)*(?!['’]\w))"
 )
+_PARTICLE = r"(?:van\s(?:de[rn]?\s)?|von\s(?:der\s)?|de\s(?:la\s)?|del\s|di\s|al-)?"
 _NAMES = rf"{_NAME}(?:\s(?:[A-Z]\.\s?|van\s|von\s|de\s|del\s|la\s|al-)*{_NAME}){{0,2}}"
 _TWO = rf"{_NAME}(?:\s(?:[A-Z]\.\s?|van\s|von\s|de\s|del\s|la\s|al-)*{_NAME}){{1,2}}"
 _UPPER = r"[A-Z][A-Z'’-]{2,},\s[A-Z](?:[A-Z]+|\.)?(?:\s[A-Z]\b\.?)?"
 _COMMA = rf"{_NAME},\s{_NAME}(?:\s[A-Z]\b\.?)?"
+_CAPITALS = r"[A-Z][A-Z'’-]+(?:\s[A-Z]\b\.?)?(?:\s[A-Z][A-Z'’-]+){0,2}\b(?!['’]?[a-z])"
+_GIVEN_CAPITALS = (
+    rf"(?:{'|'.join(name.upper() for name in GIVEN)})(?:\s[A-Z]\b\.?)?"
+    r"\s[A-Z][A-Z'’-]+\b(?!['’]?[a-z])"
+)
+"""A name in capitals; where nothing else says that it is one, its given name must."""
 _TITLES = frozenset("Mr Mrs Ms Miss Mx Dr Prof Sgt Rev Capt Lt Officer Nurse".split())
 _KIN = (
     r"(?:mother|father|sister|brother|son|daughter|husband|wife|partner|neighbou?r|landlord|"
@@ -28,14 +35,63 @@ _KIN = (
 )
 _NAMED: list[tuple[re.Pattern[str], int, str]] = [
     (
-        re.compile(rf"\b(?:Mrs|Mr|Ms|Miss|Mx|Sgt|Rev|Capt|Lt|Officer|Nurse)\b\.?\s({_NAMES})"),
+        re.compile(
+            rf"\b(?:Mrs|Mr|Ms|Miss|Mx|Sgt|Rev|Capt|Lt|Officer|Nurse)\b\.?\s({_PARTICLE}{_NAMES})"
+        ),
         Cue.TITLE,
         "after a title",
     ),
     (
-        re.compile(rf"\b(?:Dr|Prof|Professor)\b\.?\s({_NAMES})"),
+        re.compile(rf"\b(?:Dr|Prof|Professor)\b\.?\s({_PARTICLE}{_NAMES})"),
         Cue.DOCTOR,
         "after a doctor's title",
+    ),
+    (
+        # In capitals MS is a disease, MR a valve's or an image, DR one of the eye.
+        re.compile(
+            rf"\b(?:(?:Mrs|Mr|Ms|Mx)\b\.?\s({_CAPITALS})|MRS\b\.?\s({_CAPITALS})"
+            rf"|(?:MR|MS|MX)\b\.?\s({_GIVEN_CAPITALS})|MR\.\s({_CAPITALS})(?=,|\s(?:WAS|IS|HAS|HAD|DEN|REPORT|STATE|COMPL|PRESENT|RETURN|CAME)))"
+        ),
+        Cue.TITLE,
+        "after a title",
+    ),
+    (
+        re.compile(rf"\b(?:(?:Dr|Prof)\b\.?\s({_CAPITALS})|(?:DR|PROF)\b\.?\s({_GIVEN_CAPITALS}))"),
+        Cue.DOCTOR,
+        "after a doctor's title",
+    ),
+    (
+        re.compile(
+            rf"\b(?:PATIENT|Patient)\s(?:NAME|[Nn]ame)\s?[:–-]\s?({_UPPER}|{_COMMA}|{_CAPITALS}|"
+            rf"{_NAMES}|[a-z][a-z'’-]+,\s[a-z][a-z'’-]+)"
+        ),
+        Cue.PATIENT,
+        "after a label",
+    ),
+    (
+        re.compile(rf"\b(?:PATIENT|Patient|Pt|PT)\s?[:–-]?\s({_GIVEN_CAPITALS})"),
+        Cue.PATIENT,
+        "after a label",
+    ),
+    (
+        re.compile(
+            rf"\b(?i:signed\sby|seen\sby|referred\sby|spoke\swith)\s?:?\s({_GIVEN_CAPITALS}|{_NAMES})"
+        ),
+        Cue.ROLE,
+        "after a role",
+    ),
+    (
+        re.compile(
+            rf"\b({_GIVEN_CAPITALS})\s(?:WAS|IS|HAS|HAD|PRESENT(?:S|ED)|REPORT(?:S|ED)|DEN(?:IES|IED)|"
+            r"STATE[SD]|COMPLAIN(?:S|ED)|RETURN(?:S|ED)|UNDERWENT|LIVES)\b"
+        ),
+        Cue.GIVEN,
+        "a given name and a surname before a verb",
+    ),
+    (
+        re.compile(rf"\b(?i:his|her|my|their)\s(?i:{_KIN})\s((?:{'|'.join(GIVEN)})\b)"),
+        Cue.RELATION,
+        "after a relation",
     ),
     (
         re.compile(
@@ -144,12 +200,14 @@ def names(cues: Cues) -> Iterator[Span]:
     text = cues.text
     for pattern, cue, reason in _NAMED:
         for match in _matches(cues, pattern, cue):
-            words = re.split(r"\s", match[1])
-            start, kept = match.start(1), []
+            group = match.lastindex if match.lastindex and match[1] is None else 1
+            words = re.split(r"\s", match[group])
+            start, kept = match.start(group), []
             while words and words[0].strip(".") in _TITLES:
                 start += len(words.pop(0)) + 1
             for word in words:
-                if word.strip(".,") in COMMON or word.partition("-")[0] in COMMON:
+                known = word.title() if word.isupper() and len(word) > 1 else word
+                if known.strip(".,") in COMMON or known.partition("-")[0] in COMMON:
                     break
                 kept.append(word)
             if reason == "before a date of birth" and LARGE.fullmatch(kept[-1] if kept else ""):
