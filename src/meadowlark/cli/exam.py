@@ -199,11 +199,23 @@ def exam(
             stdout.rule(f"{one.question.task}: {one.question.id}", align="left")
             stdout.print(one.prompt, markup=False)
             compared = ", ".join(json.dumps(text, ensure_ascii=False) for text in one.compared)
-            stdout.print(f"compared: {compared}; right: {one.question.target}", markup=False)
+            said = f"compared: {compared}; " if compared else ""
+            stdout.print(f"{said}right: {one.question.target}", markup=False)
         return
     if out is None:
         raise UserError("give --out DIR for the results, or --show to look at the prompts")
     if protocol is not None:
+        ignored = how.changed()
+        ignored += [
+            option
+            for option, value in (("--training", training), ("--tasks-dir", tasks_dir))
+            if value is not None
+        ]
+        if ignored:
+            raise UserError(
+                f"--protocol {protocol.value} fixes how a model is asked; leave "
+                f"{', '.join(ignored)} away"
+            )
         from meadowlark.evaluate.medalpaca import examine_by_protocol
 
         run = examine_by_protocol(

@@ -193,10 +193,12 @@ def by_task(examined: Sequence[Examined]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for task in dict.fromkeys(one.question.task for one in examined):
         found = [one for one in examined if one.question.task == task]
+        # Of likelihoods the prompt was too long, of a written answer the answer itself.
+        cut = "prompts_cut" if any(one.answer.logprobs for one in found) else "replies_cut"
         made[task] = {
             "letters_answered": _count(one.answer.extracted or "none" for one in found),
             "letters_right": _count(one.question.target for one in found),
-            "prompts_cut": sum(one.answer.status == "truncated" for one in found),
+            cut: sum(one.answer.status == "truncated" for one in found),
             "tied": sum(_tied(one.answer) for one in found),
         }
         if any(len(one.answers) > 1 for one in found):
