@@ -9,7 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
-from meadowlark.cli.options import Force, Limit, stdout, summarise
+from meadowlark.cli.options import (
+    Force,
+    InFlight,
+    Limit,
+    Model,
+    Template,
+    stdout,
+    summarise,
+)
 from meadowlark.errors import UserError
 
 MOST_GROUPS_SHOWN = 12
@@ -37,13 +45,7 @@ class Scoring(enum.StrEnum):
 
 
 def exam(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="hf:PATH_OR_ID[+ADAPTER], openai:NAME@BASE_URL, anthropic:NAME, recorded:FILE "
-            "or a name from models.toml."
-        ),
-    ],
+    model: Model,
     tasks: Annotated[
         str,
         typer.Option(
@@ -102,9 +104,7 @@ def exam(
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", min=1, help="Longest generated answer in new tokens.")
     ] = 256,
-    concurrency: Annotated[
-        int, typer.Option("--concurrency", "-j", min=1, help="Requests in flight (remote models).")
-    ] = 16,
+    concurrency: InFlight = 16,
     training: Annotated[
         Path | None,
         typer.Option(
@@ -126,10 +126,7 @@ def exam(
             help="Let the model write instead, as medAlpaca's authors did: sampled, up to 5 tries.",
         ),
     ] = None,
-    template: Annotated[
-        str | None,
-        typer.Option("--template", help="alpaca, alpaca-lora, medalpaca, FILE.toml or FILE.jinja."),
-    ] = None,
+    template: Template = None,
     name: Annotated[
         str, typer.Option("--name", help="What scores call the model (default: its path or id).")
     ] = "",
