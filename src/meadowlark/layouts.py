@@ -36,6 +36,22 @@ from meadowlark.templates import INPUT_MARKER
 
 csv.field_size_limit(1 << 24)  # the default, 128 KiB, is less than a long note
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_NAMED = {dict: "an object", list: "a list", str: "a text", type(None): "null"}
+
+
+def read_json(file: Path, kind: type[Any] = object) -> Any:
+    """The one value of a JSON file; UserError where it is not JSON or not a ``kind``."""
+    try:
+        value = parse_json(file.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise UserError(f"no such file: {file}") from None
+    except ValueError as error:
+        raise UserError(f"{file} cannot be read as JSON: {error}") from None
+    if not isinstance(value, kind):
+        wanted = _NAMED[kind].split()[-1]
+        found = _NAMED.get(type(value), repr(value))
+        raise UserError(f"{file} must hold a JSON {wanted}, not {found}")
+    return value
 
 
 def raw_rows(file: Path) -> Iterator[Any]:
@@ -56,12 +72,7 @@ def numbered_rows(file: Path) -> Iterator[tuple[int, Any]]:
                     if line.strip():
                         yield number, _line(line)
         elif file.suffix == ".json":
-            rows = parse_json(file.read_text(encoding="utf-8-sig"))
-            if not isinstance(rows, list):
-                raise UserError(
-                    f"{file} must hold a JSON list of rows, not a {type(rows).__name__}"
-                )
-            yield from enumerate(rows, start=1)
+            yield from enumerate(read_json(file, list), start=1)
         elif file.suffix == ".xlsx":
             from meadowlark.sheets import sheet_rows
 

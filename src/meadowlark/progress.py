@@ -73,9 +73,10 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def start_at(self, done: int) -> None:
-        """Count work that an earlier run had done, without letting it into the rate."""
-        self._resumed = self.done = done
+    def skip(self, n: int) -> None:
+        """Count ``n`` more that an earlier run had done, without letting them into the rate."""
+        self._resumed += n
+        self.done += n
 
     def advance(self, n: int = 1, note: str | None = None) -> None:
         """Count ``n`` more done; ``note`` is shown behind the time left (a loss, a cost)."""

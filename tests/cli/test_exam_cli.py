@@ -95,3 +95,22 @@ def test_mistakes_are_one_message_and_exit_code_2(
     assert said in " ".join((shown.out + shown.err).split())
     assert "Traceback" not in shown.err
     assert not (folder / "out").exists()
+
+
+def test_a_protocol_drops_no_option_without_a_word(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--protocol", "medalpaca-fixed", "--shots", "2", "--out", str(folder / "out")]
+    assert exam(folder, *given) == 2
+    assert "leave --shots, --tasks-dir away" in capsys.readouterr().err
+    assert not (folder / "out").exists()
+
+
+def test_what_is_to_be_written_is_compared_with_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exam(folder, "--show", "--by", "generation") == 0
+    assert "compared" not in (shown := capsys.readouterr().out)
+    assert "right: A" in shown
+    assert exam(folder, "--export-lm-eval", str(folder / "lm"), "--by", "generation") == 2
+    assert "leave --by generation away" in capsys.readouterr().err

@@ -11,7 +11,8 @@ from transformers import LlamaForCausalLM
 from meadowlark.dataset import read, read_manifest
 from meadowlark.errors import FolderDiffers, UserError
 from meadowlark.evaluate import partial
-from meadowlark.evaluate.exam import LIKELIHOODS, ExamOptions, exam, show_exam
+from meadowlark.evaluate.exam import ExamOptions, exam, show_exam
+from meadowlark.evaluate.exam_likelihood import LIKELIHOODS
 from meadowlark.evaluate.exam_prompts import exam_turns
 from meadowlark.evaluate.exam_scores import Examined, exam_scores
 from meadowlark.evaluate.partial import PartialAnswers
@@ -256,6 +257,8 @@ def test_what_an_exam_cannot_do_is_said(tmp_path: Path, model: str) -> None:
     (tmp_path / "again.jsonl").write_text(path.read_text())
     with pytest.raises(UserError, match="'q0' is in both ward and again"):
         exam(model, [str(path), str(tmp_path / "again.jsonl")], tmp_path / "out")
+    with pytest.raises(UserError, match="letters are compared here; give --scoring text"):
+        exam(model, [str(path)], tmp_path / "out", how=ExamOptions(unconditional=True))
 
 
 def test_prompts_beyond_the_context_are_counted(tmp_path: Path) -> None:

@@ -252,3 +252,15 @@ def test_what_generation_cannot_use_is_said(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=f"{option} is for exams by likelihood"):
             exam(remote, ["demo_exam"], tmp_path / "out", how=given)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_written_answer_that_was_cut_is_no_prompt_that_was_cut(tmp_path: Path) -> None:
+    async def cut(_: web.Request, __: dict[str, Any]) -> web.StreamResponse:
+        return completion("The answer is A. The heart", finish="length")
+
+    with ChatServer(cut) as server:
+        run = exam(spec(server), [ward(tmp_path, 4)], tmp_path / "out")
+    said = run.manifest.results["tasks"]["ward"]
+    assert said["replies_cut"] == 4
+    assert "prompts_cut" not in said
+    assert run.manifest.warnings == []

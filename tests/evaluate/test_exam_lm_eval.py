@@ -13,8 +13,9 @@ from lm_eval_oracle import STOCK, likelihoods_of, run_lm_eval, stock_task
 
 from meadowlark.dataset import read
 from meadowlark.errors import UserError
-from meadowlark.evaluate.exam import LIKELIHOODS, ExamOptions, choose_files, exam, read_exam
+from meadowlark.evaluate.exam import ExamOptions, choose_files, exam, read_exam
 from meadowlark.evaluate.exam_export import export_lm_eval
+from meadowlark.evaluate.exam_likelihood import LIKELIHOODS
 from meadowlark.records import Answer, Question
 from tiny_model import make_tiny_model
 

@@ -133,3 +133,59 @@ def test_real_health_advice_labels_are_those_of_the_files(real_data: Path) -> No
     )
     assert counts == {label: text.count(f"\n{label},") for label in "012"}
     assert all(kept[0].output.endswith("advice.") for _ in kept)
+
+
+def test_rows_that_are_no_questions_stop_no_conversion(tmp_path: Path) -> None:
+    """A row that is no object, or holds other things than texts, is rejected as the others are."""
+    answers = [{"aid": 1, "atext": "x"}, {"aid": 2, "atext": "y"}]
+    good = {"qid": 1, "qtext": "Q", "answers": answers, "ra": 2}
+    headqa = tmp_path / "headqa.json"
+    rows = [good, 3, {**good, "answers": ["x", "y"]}, {**good, "answers": None}]
+    headqa.write_text(json.dumps({"exams": {"E": {"category": "medicine", "data": rows}}}))
+    kept, rejected = split("headqa", headqa)
+    assert [row.output for row in kept] == ["B. y"]
+    assert [(row.reason, row.detail) for row in rejected] == [
+        ("not a JSON object", "E, row 2: 3"),
+        ("unknown label", "E:1: ra '2'"),
+        ("unknown label", "E:1: ra '2'"),
+    ]
+    pubmedqa = tmp_path / "pubmedqa.json"
+    article = {"QUESTION": "Q?", "CONTEXTS": ["a"], "LONG_ANSWER": "L", "final_decision": "yes"}
+    pubmedqa.write_text(json.dumps({"1": article, "2": 3, "3": {**article, "CONTEXTS": [1]}}))
+    kept, rejected = split("pubmedqa", pubmedqa)
+    assert [row.input for row in kept] == ["a\n\nQuestion: Q?", "1\n\nQuestion: Q?"]
+    assert [(row.reason, row.detail) for row in rejected] == [("not a JSON object", "2: 3")]
+    (tmp_path / "step1.json").write_text(json.dumps(["Q", {"no": 2, "question": "Q"}]))
+    (tmp_path / "step1_solutions.json").write_text("{}")
+    _, rejected = split("usmle_self_assessment", tmp_path)
+    assert [row.reason for row in rejected] == ["not a JSON object", "no answer"]
+
+
+@pytest.mark.parametrize(
+    ("source", "content", "said"),
+    [
+        ("headqa", '{"exams": {"E": [1]}}', "exam E, field 'data': expected a list of questions"),
+        ("headqa", '{"exams": {"E": {}}}', "exam E, field 'data': expected a list of questions"),
+        ("headqa", "[]", "must hold a JSON object, not a list"),
+        ("pubmedqa", "{", "cannot be read as JSON"),
+        ("chatdoctor", "{}", "must hold a JSON list, not an object"),
+    ],
+)
+def test_a_file_in_another_form_is_the_users_mistake(
+    source: str, content: str, said: str, tmp_path: Path
+) -> None:
+    raw = tmp_path / "raw.json"
+    raw.write_text(content)
+    with pytest.raises(UserError, match=said):
+        split(source, raw)
+
+
+def test_an_exams_solutions_that_are_missing_or_no_object_are_the_users_mistake(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "step1.json").write_text("[]")
+    with pytest.raises(UserError, match=r"no such file: .*step1_solutions.json"):
+        split("usmle_self_assessment", tmp_path)
+    (tmp_path / "step1_solutions.json").write_text("[1]")
+    with pytest.raises(UserError, match="must hold a JSON object, not a list"):
+        split("usmle_self_assessment", tmp_path)

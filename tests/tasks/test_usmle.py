@@ -46,5 +46,5 @@ def test_a_malformed_question_names_file_row_and_field(
 def test_a_file_that_is_no_json_is_said_to_be_none(tmp_path: Path) -> None:
     shutil.copytree(FIXTURES, tmp_path, dirs_exist_ok=True)
     (tmp_path / "step2_solutions.json").write_text("1: A")
-    with pytest.raises(UserError, match=r"step2_solutions.json: not JSON"):
+    with pytest.raises(UserError, match=r"step2_solutions.json cannot be read as JSON"):
         load(resolve(f"usmle_step2={tmp_path}", None))

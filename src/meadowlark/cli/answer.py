@@ -7,17 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
-from meadowlark.cli.options import Force, Limit, Out, Seed, summarise
+from meadowlark.cli.options import (
+    Force,
+    InFlight,
+    Limit,
+    Model,
+    Out,
+    Seed,
+    Template,
+    summarise,
+)
 
 
 def answer(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="hf:PATH_OR_ID[+ADAPTER], openai:NAME@BASE_URL, anthropic:NAME, recorded:FILE "
-            "or a name from models.toml."
-        ),
-    ],
+    model: Model,
     prompts: Annotated[
         str,
         typer.Argument(
@@ -45,12 +48,16 @@ def answer(
         float | None,
         typer.Option("--temperature", min=0.0, help="0 (the default) takes the likeliest token."),
     ] = None,
-    top_p: Annotated[float | None, typer.Option("--top-p", min=0.0, max=1.0)] = None,
-    top_k: Annotated[int | None, typer.Option("--top-k", min=1)] = None,
-    template: Annotated[
-        str | None,
-        typer.Option("--template", help="alpaca, alpaca-lora, medalpaca, FILE.toml or FILE.jinja."),
+    top_p: Annotated[
+        float | None,
+        typer.Option(
+            "--top-p", min=0.0, max=1.0, help="Draw from the likeliest tokens of this share."
+        ),
     ] = None,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", min=1, help="Draw from so many likeliest tokens.")
+    ] = None,
+    template: Template = None,
     batch: Annotated[
         int | None, typer.Option("--batch", min=1, help="Most rows in a batch of an hf: model.")
     ] = None,
@@ -58,9 +65,7 @@ def answer(
         int | None,
         typer.Option("--context", min=2, help="Most tokens of prompt and answer together (hf:)."),
     ] = None,
-    concurrency: Annotated[
-        int, typer.Option("--concurrency", "-j", min=1, help="Requests in flight (remote models).")
-    ] = 5,
+    concurrency: InFlight = 5,
     name: Annotated[
         str, typer.Option("--name", help="What answers call the model (default: its path or id).")
     ] = "",

@@ -1,4 +1,5 @@
-"""The options of verbs that ask a teacher: which model, how fast, for how much; and the dry run.
+"""The options of verbs that ask a teacher: which model, how it samples, how fast, for how much; and
+the dry run.
 
 Money is typed as US dollars (``20usd``), a price as dollars a million tokens in and out
 (``2.5,10``).
@@ -26,6 +27,22 @@ Teacher = Annotated[
         help="openai:NAME@BASE_URL, anthropic:NAME, recorded:FILE, hf:PATH or a name from "
         "models.toml.",
     ),
+]
+Temperature = Annotated[
+    float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest token.")
+]
+TopP = Annotated[
+    float,
+    typer.Option("--top-p", min=0.0, max=1.0, help="Draw from the likeliest tokens of this share."),
+]
+PresencePenalty = Annotated[
+    float,
+    typer.Option("--presence-penalty", help="Above 0, words used before in a reply come less."),
+]
+MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="Longest reply in tokens.")]
+Retries = Annotated[
+    int,
+    typer.Option("--retries", min=0, help="How often a reply of no use is asked for again."),
 ]
 ModelsFile = Annotated[
     Path | None,

@@ -9,7 +9,15 @@ from typing import Annotated, Any
 
 import typer
 
-from meadowlark.cli.options import Force, Limit, stdout, summarise
+from meadowlark.cli.options import (
+    Force,
+    InFlight,
+    Limit,
+    Model,
+    Template,
+    stdout,
+    summarise,
+)
 from meadowlark.errors import UserError
 
 MOST_GROUPS_SHOWN = 12
@@ -37,13 +45,7 @@ class Scoring(enum.StrEnum):
 
 
 def exam(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="hf:PATH_OR_ID[+ADAPTER], openai:NAME@BASE_URL, anthropic:NAME, recorded:FILE "
-            "or a name from models.toml."
-        ),
-    ],
+    model: Model,
     tasks: Annotated[
         str,
         typer.Option(
@@ -102,9 +104,7 @@ def exam(
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", min=1, help="Longest generated answer in new tokens.")
     ] = 256,
-    concurrency: Annotated[
-        int, typer.Option("--concurrency", "-j", min=1, help="Requests in flight (remote models).")
-    ] = 16,
+    concurrency: InFlight = 16,
     training: Annotated[
         Path | None,
         typer.Option(
@@ -126,10 +126,7 @@ def exam(
             help="Let the model write instead, as medAlpaca's authors did: sampled, up to 5 tries.",
         ),
     ] = None,
-    template: Annotated[
-        str | None,
-        typer.Option("--template", help="alpaca, alpaca-lora, medalpaca, FILE.toml or FILE.jinja."),
-    ] = None,
+    template: Template = None,
     name: Annotated[
         str, typer.Option("--name", help="What scores call the model (default: its path or id).")
     ] = "",
@@ -199,11 +196,23 @@ def exam(
             stdout.rule(f"{one.question.task}: {one.question.id}", align="left")
             stdout.print(one.prompt, markup=False)
             compared = ", ".join(json.dumps(text, ensure_ascii=False) for text in one.compared)
-            stdout.print(f"compared: {compared}; right: {one.question.target}", markup=False)
+            said = f"compared: {compared}; " if compared else ""
+            stdout.print(f"{said}right: {one.question.target}", markup=False)
         return
     if out is None:
         raise UserError("give --out DIR for the results, or --show to look at the prompts")
     if protocol is not None:
+        ignored = how.changed()
+        ignored += [
+            option
+            for option, value in (("--training", training), ("--tasks-dir", tasks_dir))
+            if value is not None
+        ]
+        if ignored:
+            raise UserError(
+                f"--protocol {protocol.value} fixes how a model is asked; leave "
+                f"{', '.join(ignored)} away"
+            )
         from meadowlark.evaluate.medalpaca import examine_by_protocol
 
         run = examine_by_protocol(

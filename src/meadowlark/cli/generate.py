@@ -11,11 +11,15 @@ from meadowlark.cli.calls import (
     Budget,
     Concurrency,
     DryRun,
+    MaxTokens,
     ModelsFile,
+    PresencePenalty,
     PriceOption,
     RequestsPerMinute,
     Teacher,
+    Temperature,
     TokensPerMinute,
+    TopP,
     calls_of,
     show_estimate,
 )
@@ -78,12 +82,10 @@ def generate(
     layout: Annotated[
         str, typer.Option("--layout", help="What the teacher writes: text or json.")
     ] = "text",
-    temperature: Annotated[float, typer.Option("--temperature", min=0.0)] = 1.0,
-    top_p: Annotated[float, typer.Option("--top-p", min=0.0, max=1.0)] = 1.0,
-    presence_penalty: Annotated[float, typer.Option("--presence-penalty")] = 1.5,
-    max_tokens: Annotated[
-        int, typer.Option("--max-tokens", min=1, help="Longest reply, in tokens.")
-    ] = 4096,
+    temperature: Temperature = 1.0,
+    top_p: TopP = 1.0,
+    presence_penalty: PresencePenalty = 1.5,
+    max_tokens: MaxTokens = 4096,
     licence: Annotated[
         str,
         typer.Option(

@@ -16,6 +16,20 @@ Force = Annotated[bool, typer.Option("--force", help="Replace what the folder ho
 Limit = Annotated[
     int | None, typer.Option("--limit", min=1, help="Read only the first N rows, for a first try.")
 ]
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="hf:PATH_OR_ID[+ADAPTER], openai:NAME@BASE_URL, anthropic:NAME, recorded:FILE "
+        "or a name from models.toml."
+    ),
+]
+Template = Annotated[
+    str | None,
+    typer.Option("--template", help="alpaca, alpaca-lora, medalpaca, FILE.toml or FILE.jinja."),
+]
+InFlight = Annotated[
+    int, typer.Option("--concurrency", "-j", min=1, help="Requests in flight (remote models).")
+]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of every random choice.")]
 
 stdout = Console(highlight=False, soft_wrap=True)

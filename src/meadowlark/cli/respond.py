@@ -11,10 +11,14 @@ from meadowlark.cli.calls import (
     Budget,
     Concurrency,
     DryRun,
+    MaxTokens,
     ModelsFile,
+    PresencePenalty,
     PriceOption,
     RequestsPerMinute,
+    Retries,
     Teacher,
+    Temperature,
     TokensPerMinute,
     calls_of,
     show_estimate,
@@ -34,19 +38,10 @@ def respond(
             "a patient) or test (a plain expert).",
         ),
     ] = "data",
-    temperature: Annotated[float, typer.Option("--temperature", min=0.0)] = 1.0,
-    presence_penalty: Annotated[float, typer.Option("--presence-penalty")] = 1.5,
-    max_tokens: Annotated[
-        int, typer.Option("--max-tokens", min=1, help="Longest answer in tokens (paper: 300).")
-    ] = 600,
-    retries: Annotated[
-        int,
-        typer.Option(
-            "--retries",
-            min=0,
-            help="How often a refused, empty, cut or unclosed answer is asked for again.",
-        ),
-    ] = 1,
+    temperature: Temperature = 1.0,
+    presence_penalty: PresencePenalty = 1.5,
+    max_tokens: MaxTokens = 600,
+    retries: Retries = 1,
     concurrency: Concurrency = 16,
     requests_per_minute: RequestsPerMinute = None,
     tokens_per_minute: TokensPerMinute = None,
@@ -59,7 +54,7 @@ def respond(
 ) -> None:
     """Let a teacher model write the output of every task that has none.
 
-    Refusals, empty answers, answers cut at --max-tokens, and answers to multiple
+    Refusals, empty answers, answers cut at --max-tokens (300 in the paper), and answers to multiple
     choice that do not end with "The answer is (X)." and one of its letters are asked
     for again (a cut one with twice the tokens), and else go to rejected.parquet with
     the reason; failed requests are also listed in failed.jsonl, which can be given to

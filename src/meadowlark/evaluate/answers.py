@@ -289,7 +289,7 @@ def _generate(
     with Progress(f"answer {name}", len(items), "answers") as progress:
         for batch in batches(len(items), lengths, model.batches):
             if partial.has(items[i].question.id for i in batch):
-                progress.start_at(progress.done + len(batch))
+                progress.skip(len(batch))
                 continue
             replies = model.generate([items[i].turns for i in batch], sampling)
             made = [_made(items[i], name, r) for i, r in zip(batch, replies, strict=True)]

@@ -1,21 +1,16 @@
-"""``exam``: multiple-choice exams by log-likelihood of the choices or by generation, with
-intervals and chance.
+"""``exam``: multiple-choice exams, with intervals and chance.
 
-Tasks come in; ``questions.parquet``, ``answers.parquet`` (one log-likelihood a choice),
-``likelihoods.parquet`` (where texts are compared) and ``scores.json`` go out. How a question is put
-says ``exam_prompts``, what is counted ``exam_scores``. Scoring follows PEERS.md, section 3.
+Tasks come in; ``questions.parquet``, ``answers.parquet`` and ``scores.json`` go out. How a question
+is put says ``exam_prompts``, how it is answered ``exam_likelihood`` or ``exam_generation``, what is
+counted ``exam_scores``.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import Any, Literal, NamedTuple
 
 from meadowlark.dataset import Run, open_run, write_table
 from meadowlark.errors import UserError
@@ -25,15 +20,14 @@ from meadowlark.evaluate.exam_generation import (
     greedy,
     read_from,
 )
-from meadowlark.evaluate.exam_prompts import (
-    Asking,
-    Put,
-    Scoring,
-    asking_of,
-    continuations,
-    exam_turns,
-    put_all,
+from meadowlark.evaluate.exam_likelihood import (
+    LIKELIHOODS,
+    Extras,
+    by_likelihood,
+    kept_likelihoods,
+    likelihood_table,
 )
+from meadowlark.evaluate.exam_prompts import Asking, Put, Scoring, asking_of, put_all
 from meadowlark.evaluate.exam_scores import Examined, by_task, exam_scores
 from meadowlark.evaluate.examined import Subject, examined
 from meadowlark.evaluate.exposure import (
@@ -43,33 +37,12 @@ from meadowlark.evaluate.exposure import (
     find_exposure,
     training_rows,
 )
-from meadowlark.evaluate.partial import PartialAnswers, windows
-from meadowlark.progress import Progress
+from meadowlark.evaluate.partial import PartialAnswers
 from meadowlark.records import Answer, Question, Rejected, to_json
 from meadowlark.tasks import known_tasks, load, load_examples, resolve
 from meadowlark.tasks.task import MOST_CHOICES, TaskFiles, letters
 
-if TYPE_CHECKING:
-    from meadowlark.llm.likelihood import Query
-    from meadowlark.llm.local import TransformersModel
-
-__all__ = ["ExamOptions", "continuations", "exam", "exam_turns", "read_exam", "show_exam"]
-
 By = Literal["likelihood", "generation"]
-LIKELIHOODS = "likelihoods.parquet"
-LIKELIHOODS_SCHEMA = pa.schema(
-    [
-        ("item", pa.string()),
-        ("draw", pa.int32()),
-        ("choice", pa.string()),
-        ("tokens", pa.int32()),
-        ("characters", pa.int32()),
-        ("bytes", pa.int32()),
-        ("logprob", pa.float64()),
-        ("unconditional", pa.float64()),
-    ]
-)
-"""Of ``likelihoods.parquet``, a row a choice: what accuracies by other measures are made from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +74,19 @@ class ExamOptions:
                 "--by away, or give --by generation"
             )
         if by == "generation":
-            given = {
-                "--plain": self.plain,
-                "--scoring": self.scoring,
-                "--unconditional": self.unconditional,
-            }
-            for option, value in given.items():
-                if value:
-                    raise UserError(f"{option} is for exams by likelihood, not by generation")
+            for option in self.changed("plain", "scoring", "unconditional"):
+                raise UserError(f"{option} is for exams by likelihood, not by generation")
         return by
+
+    def changed(self, *names: str) -> list[str]:
+        """Which of the options (all, where none is named) are not as by default, as typed."""
+        default = ExamOptions()
+        looked = names or tuple(each.name for each in fields(self))
+        return [
+            f"--{name.replace('_', '-')}"
+            for name in looked
+            if getattr(self, name) != getattr(default, name)
+        ]
 
     def stated(self, by: By) -> dict[str, Any]:
         """The options as a manifest keeps them."""
@@ -182,6 +159,11 @@ def read_exam(chosen: Sequence[TaskFiles], limit: int | None, how: ExamOptions) 
             askings[question.id] = asking
     if not questions:
         raise UserError("no multiple-choice question with an answer key among the tasks")
+    if how.unconditional and all(asking.scoring == "letter" for asking in askings.values()):
+        raise UserError(
+            "--unconditional weighs the choices' texts, but letters are compared here; give "
+            "--scoring text, or leave it away"
+        )
     return Exam(list(questions.values()), askings, worked, rejected)
 
 
@@ -273,16 +255,15 @@ def exam(
             run.manifest.tokens = {"in": partial.tokens_in, "out": partial.tokens_out}
         else:
             if run.resumed:
-                partial.extras.update(_kept_likelihoods(run.folder))
-            by_likelihood(opened, subject.name, puts, read.askings, how, partial)
+                partial.extras.update(kept_likelihoods(run.folder))
+            by_likelihood(
+                opened, subject.name, puts, read.askings, partial, unconditional=how.unconditional
+            )
         answers = [partial.of([one.question.id], one.draw)[0] for one in puts]
         run.manifest.results["computed_with"] = opened.describe()
         _finish(run, subject, chosen, read, puts, answers, partial.extras, training)
         partial.remove()
     return run
-
-
-Extras = Mapping[tuple[str, int], Mapping[str, Any]]
 
 
 def _finish(
@@ -314,8 +295,7 @@ def _finish(
     run.write(answers, Answer)
     run.reject(read.rejected, Question)
     if extras:
-        table = pa.Table.from_pylist(list(_rows(puts, answers, extras)), LIKELIHOODS_SCHEMA)
-        write_table(run.folder / LIKELIHOODS, table)
+        write_table(run.folder / LIKELIHOODS, likelihood_table(puts, answers, extras))
         run.wrote(LIKELIHOODS)
     run.write_json("scores.json", [to_json(score) for score in exam_scores(found)])
     run.manifest.rows["in"] = len(read.questions) + len(read.rejected)
@@ -343,9 +323,10 @@ def _exposure(
 ) -> Exposure | None:
     """Which questions the model was trained on, with its table written; None where its training
     rows are not known or not there any more, which is said."""
-    rows = training_rows(subject.inputs.values())
     if given is not None:
         rows = TrainingRows({str(given): given})
+    else:
+        rows = training_rows(subject.inputs.values())
     for path in rows.missing:
         run.manifest.warnings.append(
             f"contamination: the training rows {path} are not there any more, or are others; give "
@@ -385,143 +366,11 @@ def _warn(run: Run, chosen: Sequence[TaskFiles], answers: Sequence[Answer]) -> N
         )
 
 
-# --------------------------------------------------------------------------- by likelihood
-
-
-def by_likelihood(
-    model: TransformersModel,
-    name: str,
-    puts: Sequence[Put],
-    askings: Mapping[str, Asking],
-    how: ExamOptions,
-    partial: PartialAnswers,
-) -> None:
-    """Fill ``partial`` with the answers that it lacks, a batch at a time.
-
-    A window holds prompts with the same worked examples and of one order, so that what they begin
-    with is read once, and is the same in a run that was interrupted.
-    """
-    with Progress(f"exam {name}", len(puts), "questions") as progress:
-        for window in windows(len(puts), lambda i: (puts[i].draw, puts[i].block)):
-            found = [puts[i] for i in window]
-            if partial.has((one.question.id for one in found), found[0].draw):
-                progress.start_at(progress.done + len(found))
-                progress.advance(0)
-                continue
-            for batch, computed in _windowful(model, found, askings, how, partial):
-                if computed is None:
-                    progress.start_at(progress.done + len(batch))
-                    continue
-                values, extras = computed
-                partial.add(
-                    [
-                        _answer(one, name, one.in_order(value), cut=cut)
-                        for (one, cut), value in zip(batch, values, strict=True)
-                    ],
-                    extras=extras,
-                )
-                progress.advance(len(batch))
-
-
-Computed = tuple[list[list[float]], list[dict[str, Any]]]
-
-
-def _windowful(
-    model: TransformersModel,
-    found: Sequence[Put],
-    askings: Mapping[str, Asking],
-    how: ExamOptions,
-    partial: PartialAnswers,
-) -> Iterator[tuple[list[tuple[Put, bool]], Computed | None]]:
-    """The batches of a window: what was put (and whether it was cut), and what came of it as shown;
-    None for a batch that was answered before."""
-    texts = [one.text or model.prompter.render(one.turns) for one in found]
-    compared = [one.compared for one in found]
-    queries = model.queries(texts, compared, special_tokens=how.plain)
-    free = model.unconditional(compared) if how.unconditional else []
-    shared = model.share(queries)
-    for batch in _batches(model, queries, 0 if shared is None else len(shared)):
-        put = [(found[i], queries[i].cut) for i in batch]
-        if partial.has((one.question.id for one, _ in put), found[0].draw):
-            yield put, None
-            continue
-        values = model.score([queries[i] for i in batch], shared)
-        extras: list[dict[str, Any]] = []
-        if askings[found[0].question.id].scoring == "text":
-            extras = [
-                {"tokens": found[i].in_order([len(c) for c in queries[i].choices])} for i in batch
-            ]
-            if free:
-                for i, extra, alone in zip(
-                    batch, extras, model.score([free[i] for i in batch]), strict=True
-                ):
-                    extra["unconditional"] = found[i].in_order(alone)
-        yield put, (values, extras)
-
-
-def _batches(model: TransformersModel, queries: Sequence[Query], shared: int) -> list[list[int]]:
-    """Batches of the queries' numbers; prompts that were cut share nothing and stand apart."""
-    made = []
-    for cut in (False, True):
-        found = [i for i, query in enumerate(queries) if query.cut is cut]
-        before = 0 if cut else shared
-        widths = [queries[i].width - before for i in found]
-        made += [[found[i] for i in b] for b in model.batches(widths, before, padded=False)]
-    return made
-
-
-def _answer(one: Put, model: str, values: tuple[float, ...], *, cut: bool) -> Answer:
-    """The likeliest choice, the first of equals; none when the model gave no number."""
-    item = one.question.id
-    if any(math.isnan(value) for value in values):
-        return Answer(item, model, one.draw, logprobs=values, status="failed")
-    best = letters(len(values))[values.index(max(values))]
-    status: Literal["truncated", "ok"] = "truncated" if cut else "ok"
-    return Answer(item, model, one.draw, extracted=best, logprobs=values, status=status)
-
-
-def _rows(
-    puts: Sequence[Put], answers: Sequence[Answer], extras: Extras
-) -> Iterator[dict[str, Any]]:
-    """The rows of ``likelihoods.parquet``."""
-    for one, answer in zip(puts, answers, strict=True):
-        extra = extras.get((one.question.id, one.draw))
-        if extra is None:
-            continue
-        free = extra.get("unconditional") or [None] * len(answer.logprobs)
-        for place, letter in enumerate(letters(len(answer.logprobs))):
-            text = one.question.choices[place].strip()
-            yield {
-                "item": one.question.id,
-                "draw": one.draw,
-                "choice": letter,
-                "tokens": extra["tokens"][place],
-                "characters": len(text),
-                "bytes": len(text.encode()),
-                "logprob": answer.logprobs[place],
-                "unconditional": free[place],
-            }
-
-
-def _kept_likelihoods(folder: Path) -> dict[tuple[str, int], dict[str, Any]]:
-    """What a finished run kept beside its answers, for one with a raised limit."""
-    path = folder / LIKELIHOODS
-    kept: dict[tuple[str, int], dict[str, Any]] = {}
-    if not path.exists():
-        return kept
-    for row in pq.read_table(path).to_pylist():
-        held = kept.setdefault((row["item"], row["draw"]), {"tokens": []})
-        held["tokens"].append(row["tokens"])
-        if row["unconditional"] is not None:
-            held.setdefault("unconditional", []).append(row["unconditional"])
-    return kept
-
-
 # --------------------------------------------------------------------------- looking
 
 
 class Shown(NamedTuple):
-    """One question as the model reads it, and the continuations that are compared."""
+    """One question as the model reads it, and what is compared; nothing where it is to write."""
 
     question: Question
     prompt: str
@@ -540,6 +389,7 @@ def show_exam(
     """The rendered prompt of the first question of every task; loads the tokenizer only."""
     how = how or ExamOptions()
     subject = examined(model, template, "")
+    by = how.way(subject)
     if not subject.local:
         raise UserError(f"{model}: only hf: models render their prompt here")
     prompter = subject.open_prompter(plain=how.plain)
@@ -547,5 +397,6 @@ def show_exam(
     for files in choose_files(tasks, data, tasks_folder, how.shots):
         one = read_exam([files], 1, how).put(1)[0]
         text = one.text or prompter.render(one.turns)
-        shown.append(Shown(one.question, text, list(one.compared)))
+        compared = list(one.compared) if by == "likelihood" else []
+        shown.append(Shown(one.question, text, compared))
     return shown

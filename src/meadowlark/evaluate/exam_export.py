@@ -37,6 +37,8 @@ def export_lm_eval(
 
     Files there are replaced; a folder that holds anything else is refused.
     """
+    if how.by == "generation":
+        raise UserError("the exported tasks compare likelihoods; leave --by generation away")
     if how.orders > 1:
         raise UserError("lm-eval shows the choices in one order; leave --orders away")
     _check(out)

@@ -73,7 +73,7 @@ def generate_locally(
             for batch in model.batches(most):
                 asked = [found[i] for i in batch]
                 if partial.has((one.question.id for one in asked), asked[0].draw):
-                    progress.start_at(progress.done + len(asked))
+                    progress.skip(len(asked))
                     continue
                 replies = model.generate([one.turns for one in asked], sampling)
                 partial.add(
@@ -111,9 +111,7 @@ def generate_remotely(
             raise changed_prompt(Path(subject.reference), missing)
         if asking.write_failed(run.folder):
             run.wrote(FAILED)
-        run.manifest.tokens = asking.counts.tokens()
-        run.manifest.cost_usd = round(asking.spent_usd, 6)
-        run.manifest.warnings += asking.warnings
+        asking.account(run.manifest)
         run.manifest.results["requests_from_journal"] = asking.counts.from_journal
         run.manifest.results["retries"] = asking.counts.retries
     if asking.counts.failed:

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from meadowlark.layouts import read_json
 from meadowlark.records import Record, Rejected
-from meadowlark.sources.raw import SHOWN, json_list, text, unreadable
+from meadowlark.sources.raw import SHOWN, text, unreadable
 from meadowlark.sources.source import HubSet, Source, checked
 
 INSTRUCTION = "Answer as a doctor, from the patient's description."
@@ -21,7 +22,7 @@ ANSWERS = ("output", "answer_icliniq")
 
 def rows(raw: Path) -> Iterator[Record | Rejected]:
     """One record a consultation; surrounding white space is removed."""
-    yield from checked(map(_row, json_list(raw)))
+    yield from checked(map(_row, read_json(raw, list)))
 
 
 def hub_rows(items: Iterable[Mapping[str, Any]]) -> Iterator[Record | Rejected]:

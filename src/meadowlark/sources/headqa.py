@@ -6,54 +6,39 @@ Raw form: train_HEAD_EN.json of Vilares and Gomez-Rodriguez (2019): exams, each 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from meadowlark.errors import UserError
 from meadowlark.records import Record, Rejected
-from meadowlark.sources.choices import (
-    ANSWER_WITH_LETTER,
-    lettered,
-    question_with_options,
-)
-from meadowlark.sources.raw import json_value, text
+from meadowlark.sources.choices import UNKNOWN_LABEL, choice_record, fault_of, lettered
+from meadowlark.sources.raw import SHOWN, text, unreadable
 from meadowlark.sources.source import Source
+from meadowlark.tasks.headqa import ExamRow, exam_rows, fields
 
 
 def rows(raw: Path) -> Iterator[Record | Rejected]:
     """One record a question; questions about an image are rejected."""
-    content = json_value(raw)
-    exams = content.get("exams") if isinstance(content, Mapping) else None
-    if not isinstance(exams, Mapping):
-        raise UserError(f"{raw} must be a JSON object with exams, as HEAD-QA's files are")
-    for name, exam in exams.items():
-        for question in exam.get("data", ()):
-            yield _row(question, name, text(exam.get("category")))
+    yield from map(_row, exam_rows(raw))
 
 
-def _row(item: Mapping[str, Any], exam: str, category: str) -> Record | Rejected:
-    question, where = text(item.get("qtext")), f"{exam}:{text(item.get('qid'))}"
-    answers = item.get("answers") or []
-    options = lettered([text(answer.get("atext")) for answer in answers])
-    numbers = [text(answer.get("aid")) for answer in answers]
-    right = text(item.get("ra"))
-    letter = list(options)[numbers.index(right)] if right in numbers else ""
-    record = SOURCE.record(
-        ANSWER_WITH_LETTER,
-        question_with_options(question, options),
-        f"{letter}. {options.get(letter, '')}",
-        topic=category,
-        question_id=where,
-        type="multiple choice",
-        view="student",
+def _row(given: ExamRow) -> Record | Rejected:
+    if not isinstance(given.row, Mapping):
+        shown = json.dumps(given.row)[:SHOWN]
+        return unreadable("not a JSON object", f"{given.exam}, row {given.number}: {shown}")
+    found = fields(given.row)
+    question, where = text(found.question), f"{given.exam}:{text(found.id)}"
+    options = lettered([text(choice) for choice in found.choices])
+    letter = "" if found.right is None else list(options)[found.right]
+    record = choice_record(
+        SOURCE, question, options, letter, topic=text(given.category), question_id=where
     )
-    if text(item.get("image")):
+    if text(found.image):
         return Rejected(record, "question about an image", where)
-    if not letter:
-        return Rejected(record, "unknown label", f"{where}: ra {right!r}")
-    if not question or not all(options.values()):
-        return Rejected(record, "no question" if not question else "empty option", where)
+    fault = fault_of(question, options, letter)
+    if fault:
+        wrong = f": ra {found.ra!r}" if fault == UNKNOWN_LABEL else ""
+        return Rejected(record, fault, where + wrong)
     return record
 
 

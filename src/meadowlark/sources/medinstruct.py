@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from meadowlark.layouts import absent_to_empty
+from meadowlark.layouts import absent_to_empty, read_json
 from meadowlark.records import Record, Rejected
-from meadowlark.sources.raw import SHOWN, json_list, text, unreadable
+from meadowlark.sources.raw import SHOWN, text, unreadable
 from meadowlark.sources.source import Source, checked
 
 TAGS = ("topic", "view", "type", "difficulty")
@@ -21,7 +21,7 @@ TAGS = ("topic", "view", "type", "difficulty")
 
 def rows(raw: Path) -> Iterator[Record | Rejected]:
     """One record a task."""
-    yield from checked(map(_row, json_list(raw)))
+    yield from checked(map(_row, read_json(raw, list)))
 
 
 def _row(item: Any) -> Record | Rejected:

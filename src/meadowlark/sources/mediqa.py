@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from meadowlark.errors import UserError
+from meadowlark.layouts import read_json
 from meadowlark.records import Record, Rejected
-from meadowlark.sources.raw import json_value, text
+from meadowlark.sources.raw import text
 from meadowlark.sources.source import HubSet, Setting, Source, instruction_rows
 
 INSTRUCTION = {
@@ -36,7 +37,7 @@ def rows(raw: Path, summaries: str = "all") -> Iterator[Record | Rejected]:
     That is how 552 answers became the published number of rows. ``section`` makes one record an
     answer instead: its section and the abstractive summary.
     """
-    questions = json_value(raw)
+    questions = read_json(raw)
     if not isinstance(questions, Mapping) or not all(
         isinstance(each, Mapping) and "answers" in each for each in questions.values()
     ):

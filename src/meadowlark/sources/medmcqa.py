@@ -11,19 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from meadowlark.records import Record, Rejected
-from meadowlark.sources.choices import (
-    ANSWER_WITH_LETTER,
-    lettered,
-    question_with_options,
-)
+from meadowlark.sources.choices import UNKNOWN_LABEL, choice_record, fault_of, lettered
 from meadowlark.sources.raw import json_lines, text
 from meadowlark.sources.source import HubSet, Source
+from meadowlark.tasks.medmcqa import COLUMNS
 
 
 def rows(raw: Path) -> Iterator[Record | Rejected]:
     """One record a question, its explanation after the answer where there is one."""
     for item in json_lines(raw):
-        yield item if isinstance(item, Rejected) else _row(item, first=1)
+        yield item if isinstance(item, Rejected) else _row(item, COLUMNS.first)
 
 
 def hub_rows(items: Iterable[Mapping[str, Any]]) -> Iterator[Record | Rejected]:
@@ -33,26 +30,22 @@ def hub_rows(items: Iterable[Mapping[str, Any]]) -> Iterator[Record | Rejected]:
 
 
 def _row(item: Mapping[str, Any], first: int) -> Record | Rejected:
-    question = text(item.get("question"))
-    right: Any = item.get("cop")
-    options = lettered([text(item.get(name)) for name in ("opa", "opb", "opc", "opd")])
-    known = isinstance(right, int) and first <= right < first + 4
-    letter = list(options)[right - first] if known else ""
-    answer = f"{letter}. {options.get(letter, '')}"
-    explanation = text(item.get("exp"))
-    record = SOURCE.record(
-        ANSWER_WITH_LETTER,
-        question_with_options(question, options),
-        f"{answer}\n\n{explanation}" if explanation else answer,
-        topic=text(item.get("subject_name")),
-        question_id=text(item.get("id")),
-        type="multiple choice",
-        view="student",
+    fields = COLUMNS.fields(item)
+    question, options = text(fields.question), lettered([text(each) for each in fields.choices])
+    known = isinstance(fields.answer, int) and first <= fields.answer < first + len(options)
+    letter = list(options)[fields.answer - first] if known else ""
+    record = choice_record(
+        SOURCE,
+        question,
+        options,
+        letter,
+        explanation=text(item.get("exp")),
+        topic=text(fields.group),
+        question_id=text(fields.id),
     )
-    if not letter:
-        return Rejected(record, "unknown label", f"cop {right!r}")
-    if not question or not all(options.values()):
-        return Rejected(record, "no question" if not question else "empty option")
+    fault = fault_of(question, options, letter)
+    if fault:
+        return Rejected(record, fault, f"cop {fields.answer!r}" if fault == UNKNOWN_LABEL else "")
     return record
 
 

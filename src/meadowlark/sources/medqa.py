@@ -14,6 +14,7 @@ from meadowlark.records import Record, Rejected
 from meadowlark.sources.choices import ANSWER_WITH_LETTER, question_with_options
 from meadowlark.sources.raw import json_lines, text
 from meadowlark.sources.source import WORDING, HubSet, Source, instruction_rows
+from meadowlark.tasks.medqa import COLUMNS
 
 PUBLISHED = "Please answer with one of the option in the bracket"
 
@@ -25,12 +26,13 @@ def rows(raw: Path, wording: str = "ours") -> Iterator[Record | Rejected]:
 
 
 def _row(item: Mapping[str, Any], wording: str) -> Record | Rejected:
-    question, options = text(item.get("question")), item.get("options")
-    if not isinstance(options, Mapping) or not options:
+    fields = COLUMNS.fields(item)
+    question, letter, answer = (
+        text(value) for value in (fields.question, fields.answer, item.get("answer"))
+    )
+    if not isinstance(fields.choices, Mapping) or not fields.choices:
         return Rejected(SOURCE.record(ANSWER_WITH_LETTER, question, ""), "no options")
-    choices = {str(letter): text(choice) for letter, choice in options.items()}
-    answer = text(item.get("answer"))
-    letter = text(item.get("answer_idx"))
+    choices = {str(name): text(choice) for name, choice in fields.choices.items()}
     if wording == "ours":
         instruction, asked = ANSWER_WITH_LETTER, question_with_options(question, choices)
         said = f"{letter}. {answer}"

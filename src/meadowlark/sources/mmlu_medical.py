@@ -7,7 +7,6 @@ question,choice0,...,answer and a number. Both are read.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,10 +14,13 @@ from meadowlark.errors import UserError
 from meadowlark.records import Record, Rejected
 from meadowlark.sources.choices import (
     ANSWER_WITH_LETTER,
+    UNKNOWN_LABEL,
+    choice_record,
+    fault_of,
     lettered,
-    question_with_options,
 )
 from meadowlark.sources.source import HubSet, Source, instruction_rows
+from meadowlark.tasks.mmlu import subject_rows
 
 SUBJECTS = (
     "anatomy",
@@ -33,7 +35,8 @@ SUBJECTS = (
     "professional_medicine",
     "virology",
 )
-HEADER = ["question", "choice0", "choice1", "choice2", "choice3", "answer"]
+COLUMNS = 6
+"""The question, four choices and the answer."""
 
 
 def rows(raw: Path) -> Iterator[Record | Rejected]:
@@ -45,10 +48,8 @@ def rows(raw: Path) -> Iterator[Record | Rejected]:
         names = ", ".join(SUBJECTS)
         raise UserError(f"{raw} holds no file of a medical subject, SUBJECT_test.csv with {names}")
     for path, subject, split in medical:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for number, row in enumerate(csv.reader(file), 1):
-                if row and row != HEADER:
-                    yield _row(row, subject, split, f"{path.name}:{number}")
+        for number, row in subject_rows(path):
+            yield _row(row, subject, split, f"{path.name}:{number}")
 
 
 def _subject(path: Path) -> tuple[str, str]:
@@ -59,25 +60,18 @@ def _subject(path: Path) -> tuple[str, str]:
 
 def _row(row: list[str], subject: str, split: str, where: str) -> Record | Rejected:
     row = [cell.strip() for cell in row]
-    if len(row) != len(HEADER):
+    if len(row) != COLUMNS:
         bad = SOURCE.record(ANSWER_WITH_LETTER, row[0], "")
-        return Rejected(bad, "wrong number of columns", f"{where}: {len(row)}, not {len(HEADER)}")
+        return Rejected(bad, "wrong number of columns", f"{where}: {len(row)}, not {COLUMNS}")
     question, *choices, answer = row
     options = lettered(choices)
     letter = list(options)[int(answer)] if answer in ("0", "1", "2", "3") else answer
-    record = SOURCE.record(
-        ANSWER_WITH_LETTER,
-        question_with_options(question, options),
-        f"{letter}. {options.get(letter, '')}",
-        topic=subject.replace("_", " "),
-        split=split,
-        type="multiple choice",
-        view="student",
-    )
-    if letter not in options:
-        return Rejected(record, "unknown label", f"{where}: answer {answer!r}")
-    if not question or not all(choices):
-        return Rejected(record, "no question" if not question else "empty option", where)
+    topic = subject.replace("_", " ")
+    record = choice_record(SOURCE, question, options, letter, topic=topic, split=split)
+    fault = fault_of(question, options, letter)
+    if fault:
+        wrong = f": answer {answer!r}" if fault == UNKNOWN_LABEL else ""
+        return Rejected(record, fault, where + wrong)
     return record
 
 

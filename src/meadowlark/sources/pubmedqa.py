@@ -7,14 +7,16 @@ final_decision.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from meadowlark.errors import UserError
+from meadowlark.layouts import read_json
 from meadowlark.records import Record, Rejected
-from meadowlark.sources.raw import json_value, text
+from meadowlark.sources.raw import SHOWN, text, unreadable
 from meadowlark.sources.source import Setting, Source
+from meadowlark.tasks.pubmedqa import LABELS, fields
 
 INSTRUCTION = "Answer the question from the abstract."
 INSTRUCTION_SHORT = "Answer the question from the abstract with yes, no or maybe."
@@ -23,22 +25,24 @@ ANSWERS = Setting("long", "the abstract's conclusion, or yes, no or maybe", ("lo
 
 def rows(raw: Path, answers: str = "long") -> Iterator[Record | Rejected]:
     """One record an article: its abstract without the conclusion, then the question."""
-    articles = json_value(raw)
-    if not isinstance(articles, Mapping):
-        raise UserError(f"{raw} must be a JSON object of article id to question")
-    for pmid, article in articles.items():
-        yield _row(str(pmid), article, answers)
+    for pmid, article in read_json(raw, dict).items():
+        yield _row(pmid, article, answers)
 
 
-def _row(pmid: str, article: Mapping[str, Any], answers: str) -> Record | Rejected:
-    question = text(article.get("QUESTION"))
-    passages, labels = article.get("CONTEXTS") or [], article.get("LABELS") or []
-    heads = [*labels, *[""] * (len(passages) - len(labels))]
+def _row(pmid: str, article: Any, answers: str) -> Record | Rejected:
+    if not isinstance(article, Mapping):
+        return unreadable("not a JSON object", f"{pmid}: {json.dumps(article)[:SHOWN]}")
+    found = fields(article)
+    passages, heads = (
+        [text(part) for part in parts] if isinstance(parts, list) else []
+        for parts in (found.contexts, found.heads)
+    )
+    heads += [""] * (len(passages) - len(heads))
     context = "\n".join(
-        f"{head.capitalize()}: {passage.strip()}" if head else passage.strip()
+        f"{head.capitalize()}: {passage}" if head else passage
         for head, passage in zip(heads, passages, strict=False)
     )
-    decision, long = text(article.get("final_decision")), text(article.get("LONG_ANSWER"))
+    question, decision, long = map(text, (found.question, found.decision, found.conclusion))
     record = SOURCE.record(
         INSTRUCTION if answers == "long" else INSTRUCTION_SHORT,
         f"{context}\n\nQuestion: {question}",
@@ -51,7 +55,7 @@ def _row(pmid: str, article: Mapping[str, Any], answers: str) -> Record | Reject
         return Rejected(record, "no question" if not question else "no abstract", pmid)
     if not record.output:
         return Rejected(record, "no answer", pmid)
-    if answers == "decision" and decision not in ("yes", "no", "maybe"):
+    if answers == "decision" and decision not in LABELS:
         return Rejected(record, "unknown label", f"{pmid}: {decision!r}")
     return record
 

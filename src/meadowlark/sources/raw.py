@@ -1,4 +1,4 @@
-"""Raw files in the forms that several sources share: CSV, JSON, JSON lines, archives of files.
+"""Raw files in the forms that several sources share: CSV, JSON lines, archives of files.
 
 A file that is not in the form at all is a :class:`UserError`; a single row that cannot be read is
 yielded as a :class:`Rejected` whose detail is the beginning of its text.
@@ -35,22 +35,6 @@ def csv_rows(raw: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
             raise UserError(f"{raw} lacks the columns {', '.join(missing)}; its columns: {found}")
         for row in reader:
             yield {name: (row[name] or "").strip() for name in columns}
-
-
-def json_list(raw: Path) -> list[Any]:
-    """A file that holds one JSON list."""
-    content = json_value(raw)
-    if not isinstance(content, list):
-        raise UserError(f"{raw} must hold a JSON list")
-    return content
-
-
-def json_value(raw: Path) -> Any:
-    """A file that holds one JSON value."""
-    try:
-        return json.loads(raw.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{raw} is not readable JSON: {error}") from None
 
 
 def json_lines(raw: Path) -> Iterator[Mapping[str, Any] | Rejected]:

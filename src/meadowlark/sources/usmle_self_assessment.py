@@ -7,14 +7,16 @@ files.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from meadowlark.errors import UserError
+from meadowlark.layouts import read_json
 from meadowlark.records import Record, Rejected
-from meadowlark.sources.choices import ANSWER_WITH_LETTER, question_with_options
-from meadowlark.sources.raw import json_list, json_value, text
+from meadowlark.sources.choices import choice_record
+from meadowlark.sources.raw import SHOWN, text, unreadable
 from meadowlark.sources.source import Source
 
 STEPS = ("step1", "step2", "step3")
@@ -26,23 +28,20 @@ def rows(raw: Path) -> Iterator[Record | Rejected]:
     if not steps:
         raise UserError(f"{raw} must be a folder with step1.json and step1_solutions.json")
     for step in steps:
-        solutions = json_value(raw / f"{step}_solutions.json")
-        for item in json_list(raw / f"{step}.json"):
+        solutions = read_json(raw / f"{step}_solutions.json", dict)
+        for item in read_json(raw / f"{step}.json", list):
             yield _row(item, step, solutions)
 
 
-def _row(item: Mapping[str, Any], step: str, solutions: Mapping[str, str]) -> Record | Rejected:
+def _row(item: Any, step: str, solutions: Mapping[str, Any]) -> Record | Rejected:
+    if not isinstance(item, Mapping):
+        return unreadable("not a JSON object", f"{step}: {json.dumps(item)[:SHOWN]}")
     number, question = text(item.get("no")), text(item.get("question"))
-    options = {letter: text(choice) for letter, choice in (item.get("options") or {}).items()}
+    held = item.get("options")
+    listed = held.items() if isinstance(held, Mapping) else ()
+    options = {letter: text(choice) for letter, choice in listed}
     letter = text(solutions.get(number))
-    record = SOURCE.record(
-        ANSWER_WITH_LETTER,
-        question_with_options(question, options),
-        f"{letter}. {options.get(letter, '')}",
-        step=step,
-        number=number,
-        type="multiple choice",
-    )
+    record = choice_record(SOURCE, question, options, letter, view="", step=step, number=number)
     if not question:
         return Rejected(record, "no question", f"{step}, {number}")
     if letter not in options:

@@ -10,12 +10,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from meadowlark.errors import UserError
 from meadowlark.layouts import numbered_rows
 from meadowlark.records import Question
 from meadowlark.tasks.task import MOST_CHOICES, json_lines, letters
+
+
+class Fields(NamedTuple):
+    """A question's fields as its row has them, neither stripped nor judged.
+
+    ``choices`` is the value of their one column, or those of the single choices' columns in order.
+    """
+
+    question: Any
+    choices: Any
+    answer: Any
+    id: Any
+    group: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,28 +52,46 @@ class Columns:
         """The questions of a file in order."""
         return [self._question(row, n, path, task) for n, row in rows_of(path)]
 
-    def _question(self, row: Mapping[str, Any], number: int, path: Path, task: str) -> Question:
-        where = f"{path}, row {number}"
-        prompt = _text(row, self.question, where)
+    def fields(self, row: Mapping[str, Any]) -> Fields:
+        """A row's fields by what they are."""
         if isinstance(self.choices, str):
-            choices = _listed(row, self.choices, where)
+            choices = row.get(self.choices)
         else:
-            filled = [name for name in self.choices if row.get(name) not in (None, "")]
-            choices = tuple(_text(row, name, where) for name in filled)
-            if tuple(filled) != self.choices[: len(filled)]:
-                gap = next(name for name in self.choices if name not in filled)
-                raise UserError(f"{where}, field {gap!r}: empty, while a later choice is not")
+            choices = [row.get(name) for name in self.choices]
+        return Fields(
+            row.get(self.question),
+            choices,
+            row.get(self.answer),
+            row.get(self.id) if self.id else None,
+            row.get(self.group) if self.group else None,
+        )
+
+    def _question(self, row: Mapping[str, Any], number: int, path: Path, task: str) -> Question:
+        where, fields = f"{path}, row {number}", self.fields(row)
+        prompt = _text(fields.question, self.question, where)
+        if isinstance(self.choices, str):
+            choices = _listed(fields.choices, self.choices, where)
+        else:
+            choices = self._filled(fields.choices, where)
         if len(choices) < 2:
             raise UserError(f"{where}: expected two choices or more in {self.choices}")
         if len(choices) > MOST_CHOICES:
             raise UserError(f"{where}: {len(choices)} choices, and {MOST_CHOICES} letters for them")
-        target = self._target(row, choices, where)
-        known = _text(row, self.id, where) if self.id else f"{task}-{number:04d}"
-        group = str(row.get(self.group) or "") if self.group else ""
-        return Question(known, task, prompt, choices, target, group)
+        target = self._target(fields.answer, choices, where)
+        known = _text(fields.id, self.id, where) if self.id else f"{task}-{number:04d}"
+        return Question(known, task, prompt, choices, target, str(fields.group or ""))
 
-    def _target(self, row: Mapping[str, Any], choices: Sequence[str], where: str) -> str:
-        value = row.get(self.answer)
+    def _filled(self, values: Sequence[Any], where: str) -> tuple[str, ...]:
+        """The single choices up to the first empty one, behind which nothing may stand."""
+        empty = [value in (None, "") for value in values]
+        count = empty.index(True) if True in empty else len(values)
+        if not all(empty[count:]):
+            gap = self.choices[count]
+            raise UserError(f"{where}, field {gap!r}: empty, while a later choice is not")
+        named = zip(values[:count], self.choices, strict=False)
+        return tuple(_text(value, name, where) for value, name in named)
+
+    def _target(self, value: Any, choices: Sequence[str], where: str) -> str:
         named = letters(len(choices))
         shown = str(value).strip() if value is not None and not isinstance(value, bool) else ""
         if shown in named:
@@ -83,15 +114,13 @@ class Columns:
         )
 
 
-def _text(row: Mapping[str, Any], name: str, where: str) -> str:
-    value = row.get(name)
+def _text(value: Any, name: str, where: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
         raise UserError(f"{where}, field {name!r}: expected text, not {value!r}")
     return str(value)
 
 
-def _listed(row: Mapping[str, Any], name: str, where: str) -> tuple[str, ...]:
-    value = row.get(name)
+def _listed(value: Any, name: str, where: str) -> tuple[str, ...]:
     if isinstance(value, Mapping):
         # In letter order: a file may hold them in any. Absent ones (a parquet struct) are null.
         held = {key: text for key, text in value.items() if text is not None}

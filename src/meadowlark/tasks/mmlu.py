@@ -7,7 +7,7 @@ row ``question,choice0,…,choice3,answer`` whose answers are numbers from 0.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from meadowlark.errors import UserError
@@ -24,14 +24,19 @@ SUBJECTS = (
 )
 
 
-def read_subject(path: Path, subject: str, task: str) -> list[Question]:
-    """The questions of one subject's file, in either layout."""
+def subject_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows of one subject's file without the header, in either layout, and their numbers in the
+    file from 1."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [row for row in csv.reader(file) if row]
-    if rows and rows[0][0] == "question" and rows[0][-1] == "answer":
-        rows = rows[1:]
+        for number, row in enumerate(csv.reader(file), start=1):
+            if row and not (row[0] == "question" and row[-1] == "answer"):
+                yield number, row
+
+
+def read_subject(path: Path, subject: str, task: str) -> list[Question]:
+    """The questions of one subject's file."""
     questions = []
-    for number, row in enumerate(rows):
+    for number, (_, row) in enumerate(subject_rows(path)):
         known = letters(len(row) - 2) if len(row) >= 4 else []
         answer = row[-1].strip()
         if answer.isdigit() and int(answer) < len(known):

@@ -10,20 +10,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from meadowlark.errors import UserError
+from meadowlark.layouts import read_json
 from meadowlark.records import Question
-from meadowlark.tasks.task import Examples, Form, Task, json_object, letters
+from meadowlark.tasks.task import Examples, Form, Task, letters
 
 LABELS = ("yes", "no", "maybe")
+
+
+class Fields(NamedTuple):
+    """An article's fields as the file has them, neither stripped nor judged.
+
+    ``contexts`` is the abstract without ``conclusion`` in parts, which ``heads`` name.
+    """
+
+    question: Any
+    contexts: Any
+    heads: Any
+    conclusion: Any
+    decision: Any
+
+
+def fields(article: Mapping[str, Any]) -> Fields:
+    """An article's fields by what they are."""
+    keys = ("QUESTION", "CONTEXTS", "LABELS", "LONG_ANSWER", "final_decision")
+    return Fields(*(article.get(key) for key in keys))
 
 
 def _question(path: Path, known: str, row: Any) -> Question:
     where = f"{path}, item {known}"
     if not isinstance(row, Mapping):
         raise UserError(f"{where}: expected an object")
-    question, contexts, label = (row.get(k) for k in ("QUESTION", "CONTEXTS", "final_decision"))
+    question, contexts, _, _, label = fields(row)
     if not isinstance(question, str) or not question:
         raise UserError(f"{where}, field 'QUESTION': expected text, not {question!r}")
     if not isinstance(contexts, list) or not all(isinstance(part, str) for part in contexts):
@@ -37,7 +57,7 @@ def _question(path: Path, known: str, row: Any) -> Question:
 
 
 def _load(paths: Sequence[Path]) -> list[Question]:
-    items, truth = json_object(paths[0]), json_object(paths[1])
+    items, truth = read_json(paths[0], dict), read_json(paths[1], dict)
     questions = []
     for known, label in truth.items():
         if known not in items:
@@ -53,7 +73,7 @@ def _load(paths: Sequence[Path]) -> list[Question]:
 
 
 def _outside_the_test(paths: Sequence[Path]) -> list[Question]:
-    items, truth = json_object(paths[0]), json_object(paths[1])
+    items, truth = read_json(paths[0], dict), read_json(paths[1], dict)
     return [_question(paths[0], known, row) for known, row in items.items() if known not in truth]
 
 

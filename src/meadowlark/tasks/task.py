@@ -183,17 +183,6 @@ class TaskFiles(NamedTuple):
         ]
 
 
-def json_object(path: Path) -> dict[str, Any]:
-    """The object of a JSON file; anything else is a user error."""
-    try:
-        values = parse_json(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: expected a JSON object, not a {type(values).__name__}")
-    return values
-
-
 def json_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSON-lines file of a known task; a line that is none is a user error."""
     rows = []

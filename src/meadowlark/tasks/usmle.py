@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from meadowlark.errors import UserError
-from meadowlark.layouts import parse_json
+from meadowlark.layouts import read_json
 from meadowlark.records import Question
 from meadowlark.tasks.task import Task, letters
 
@@ -23,7 +23,7 @@ TESTED = {1: 92, 2: 110, 3: 122}
 def _loader(step: int) -> Callable[[Sequence[Path]], list[Question]]:
     def load(paths: Sequence[Path]) -> list[Question]:
         path, solved = paths
-        rows, solutions = _json(path, list), _json(solved, dict)
+        rows, solutions = read_json(path, list), read_json(solved, dict)
         questions = []
         for place, row in enumerate(rows, start=1):
             where = f"{path}, question {place}"
@@ -58,17 +58,6 @@ def _parts(row: Any, where: str) -> tuple[str, str, tuple[str, ...]]:
     if not all(isinstance(choice, str) and choice.strip() for choice in choices):
         raise UserError(f"{where}, field 'options': expected a text for every letter")
     return str(number), prompt, choices
-
-
-def _json(path: Path, kind: type[Any]) -> Any:
-    try:
-        value = parse_json(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
-    if not isinstance(value, kind):
-        wanted = "a list of questions" if kind is list else "an object from number to letter"
-        raise UserError(f"{path}: expected {wanted}")
-    return value
 
 
 USMLE = tuple(

@@ -401,7 +401,7 @@ class PackedTrainer(Trainer):
             return
         total = sum(int(self.lengths[row]) for step in self.steps for row in step.rows)
         with Progress("train", total, "tokens") as self.progress, self._signals():
-            self.progress.start_at(self.tokens_seen)
+            self.progress.skip(self.tokens_seen)
             self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if self.stopped():
             raise Stopped(
