@@ -16,6 +16,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import sys
 import tempfile
 import time
 import traceback
@@ -202,7 +203,7 @@ def run_mode(mode: Mode, at: Setup) -> Iterator[Row]:
             row = attempt(partial(train, mode, setting, at, *at.steps(tried=True)))
             yield {"setting": setting.name, "tried": True, **row}
             tried.append((setting, row))
-    for setting in chosen(tried, mode.memory_aim_bytes) if tried else possible:
+    for setting in chosen(tried, mode.memory_aim_bytes) if len(possible) > 1 else possible:
         profile = at.artefacts / f"profile-{mode.name}.txt" if mode.profile else None
         row = attempt(partial(train, mode, setting, at, *at.steps(tried=False), profile))
         yield {"setting": setting.name, **row}
@@ -486,3 +487,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    sys.stdout.flush()
+    os._exit(0)  # torch's compiler has workers, for which a process that is done may wait

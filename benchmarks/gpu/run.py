@@ -66,6 +66,8 @@ NOT_RUN: Row = {
 CARRIED = ("pydantic", "bitsandbytes", "liger_kernel", "trl", "datasets")
 EXPANDABLE = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
 """So that passes of other sizes leave no gaps; left away where the driver does not do it."""
+IMITATED = "Imitated"
+"""In the name of a card that computes nothing (``rehearse.py``)."""
 PATIENCE = 2.5
 """A mode that takes so many times what it is expected to is ended, so that the others run."""
 REPORT = """import json, torch
@@ -239,6 +241,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--modes", default=",".join(BY_NAME), help="which, by comma")
     parser.add_argument("--budget-s", type=float, default=470, help="for the whole call")
+    parser.add_argument("--patience", type=float, default=PATIENCE, help="see PATIENCE")
     parser.add_argument("--data", type=Path, default=ROOT / ".bench-gpu")
     parser.add_argument("--small", action="store_true", help="two narrow layers, on any device")
     parser.add_argument("--out", type=Path, help="the result; $OUT and benchmarks/results else")
@@ -278,7 +281,7 @@ def measure(
     manifest = options.data / "manifest.json"
     result: Row = {
         **stamp(PACKAGES),
-        "ran": not options.small,
+        "ran": not options.small and IMITATED not in device["name"],
         **(NOT_RUN if options.small else {}),
         "device": device,
         "prepared": json.loads(manifest.read_text()) if manifest.exists() else None,
@@ -294,7 +297,9 @@ def measure(
             reason = f"{left:.0f} s of the budget were left, {mode.expected_s} are needed"
             rows.append({"mode": mode.name, "status": "not run", "reason": reason})
         else:
-            limit = SMALL_LIMIT_S if options.small else min(left, PATIENCE * mode.expected_s)
+            limit = (
+                SMALL_LIMIT_S if options.small else min(left, options.patience * mode.expected_s)
+            )
             rows += run_mode(mode, options, env, limit, flops)
         for row in rows:
             flops = row.get("matrix_flops_per_s", flops)
