@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+UNKNOWN = "unknown"
 
 
 def stamp(
@@ -25,10 +27,10 @@ def stamp(
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
-    changed = _git("status", "--porcelain")
+    commit, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
     return {
         "command": " ".join(["python", *sys.argv]),
-        "commit": _git("rev-parse", "HEAD") + ("-dirty" if changed else ""),
+        "commit": commit + ("-dirty" if changed and commit != UNKNOWN else ""),
         "hardware": {
             "processor": _processor(),
             "cores": os.cpu_count(),
@@ -39,9 +41,11 @@ def stamp(
 
 
 def _git(*arguments: str) -> str:
+    if shutil.which("git") is None:  # as on the GPU machine, where a copy without .git runs
+        return UNKNOWN
     command = ["git", "-C", str(ROOT), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else "unknown"
+    return done.stdout.strip() if done.returncode == 0 else UNKNOWN
 
 
 def _processor() -> str:

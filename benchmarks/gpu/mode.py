@@ -16,6 +16,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import sys
 import tempfile
 import time
 import traceback
@@ -48,8 +49,9 @@ from meadowlark.train.attention import use_packed_attention
 from meadowlark.train.devices import find_device
 from meadowlark.train.encode import Example
 from meadowlark.train.encoded import Encoded
+from meadowlark.train.kernels import compile_layers
 from meadowlark.train.loss import summed_loss
-from meadowlark.train.model import parameters, prepare
+from meadowlark.train.model import decoder_layers, parameters, prepare
 from meadowlark.train.options import TrainOptions
 from meadowlark.train.pack import Step, lay_out, plan_steps
 from meadowlark.train.plan import predict
@@ -72,6 +74,8 @@ class Setup:
     tokenizer: Any
     matrix_flops: float | None
     artefacts: Path
+    ends: float = float("inf")
+    """When this process will be ended, on the clock of ``time.monotonic``."""
 
     @property
     def longest(self) -> int:
@@ -115,7 +119,9 @@ def made_up_tokenizer() -> Any:
     )
 
 
-def setup(data: Path, small: bool, matrix_flops: float | None, artefacts: Path) -> Setup:
+def setup(
+    data: Path, small: bool, matrix_flops: float | None, artefacts: Path, ends: float
+) -> Setup:
     """The real rows that ``prepare.py`` encoded; in small made-up ones where there are none."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows: Sequence[Example]
@@ -131,7 +137,7 @@ def setup(data: Path, small: bool, matrix_flops: float | None, artefacts: Path) 
     if small:
         rows = [row for row in rows if len(row.input_ids) <= SMALL_LONGEST][:SMALL_ROWS]
     lengths = [len(row.input_ids) for row in rows]
-    return Setup(device, small, rows, lengths, epoch, tokenizer, matrix_flops, artefacts)
+    return Setup(device, small, rows, lengths, epoch, tokenizer, matrix_flops, artefacts, ends)
 
 
 # --------------------------------------------------------------------------- what work it is
@@ -178,7 +184,11 @@ def step_sizes(trainer: PackedTrainer, steps: Sequence[Step]) -> list[tuple[int,
 
 
 def run_mode(mode: Mode, at: Setup) -> Iterator[Row]:
-    """The rows of a training mode: every setting tried, then the best ones in full."""
+    """The rows of a training mode: every setting tried, then the best ones in full.
+
+    What is tried may take half of the process's time.
+    """
+    half = (time.monotonic() + at.ends) / 2
     possible = [setting for setting in mode.settings if not lacking(setting.needs, at)]
     for setting in mode.settings:
         if setting not in possible:
@@ -187,10 +197,13 @@ def run_mode(mode: Mode, at: Setup) -> Iterator[Row]:
     tried: list[tuple[Setting, Row]] = []
     if len(possible) > 1:
         for setting in possible:
+            if time.monotonic() > half:
+                yield {"setting": setting.name, "status": "not run", "reason": "no time to try it"}
+                continue
             row = attempt(partial(train, mode, setting, at, *at.steps(tried=True)))
             yield {"setting": setting.name, "tried": True, **row}
             tried.append((setting, row))
-    for setting in chosen(tried, mode.memory_aim_bytes) if tried else possible:
+    for setting in chosen(tried, mode.memory_aim_bytes) if len(possible) > 1 else possible:
         profile = at.artefacts / f"profile-{mode.name}.txt" if mode.profile else None
         row = attempt(partial(train, mode, setting, at, *at.steps(tried=False), profile))
         yield {"setting": setting.name, **row}
@@ -248,6 +261,8 @@ def train(
     began = time.perf_counter()
     model = random_llama(config, at.device, dtype, options.model.quantise)
     model = prepare(model, options, at.tokenizer)
+    if options.run.compile:
+        compile_layers(decoder_layers(model))
     total, trained = parameters(model)
     wait(at.device)
     built_s = time.perf_counter() - began
@@ -281,11 +296,10 @@ def train(
         **rates(sizes, clock.seconds, flops, at),
         "peak_bytes": peak_bytes(at.device),
     }
-    return {
-        "options": options.model_dump(mode="json", exclude_defaults=True),
-        **measured,
-        "predicted": predicted(options, config, at, measured),
-    }
+    told = {"options": options.model_dump(mode="json", exclude_defaults=True), **measured}
+    if timed == at.steps(tried=False)[1]:  # a plan takes seconds of the call
+        told["predicted"] = predicted(options, config, at, measured)
+    return told
 
 
 def rates(
@@ -327,7 +341,7 @@ def predicted(options: TrainOptions, config: Any, at: Setup, measured: Row) -> R
     """What ``plan`` says of this setting, and its figures over those measured."""
     sizes = Sizes(np.array(at.lengths), np.array([row.supervised for row in at.rows]))
     try:
-        made = predict(options, config, sizes, find_device(), changes=False)
+        made = predict(options, config, sizes, find_device(), changes=False, examples=at.rows)
     except Exception as error:  # a wrong prediction is a result; a measurement must not be lost
         return {"failed": f"{type(error).__name__}: {error}"}
     peak, tokens_per_s = made.memory.peak, made.speed.tokens_per_s
@@ -451,13 +465,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--artefacts", type=Path, required=True)
     parser.add_argument("--matrix-flops", type=float, help="FLOP/s measured by the mode `device`")
+    parser.add_argument("--limit-s", type=float, default=600, help="when it will be ended")
     parser.add_argument("--small", action="store_true")
     options = parser.parse_args()
+    ends = time.monotonic() + options.limit_s
     warnings.simplefilter("ignore")  # trainers and kernels remark on loading and versions
     transformers_logging.set_verbosity_error()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     mode = BY_NAME[options.mode]
-    at = setup(options.data, options.small, options.matrix_flops, options.artefacts)
+    at = setup(options.data, options.small, options.matrix_flops, options.artefacts, ends)
     missing = lacking(mode.needs, at)
     rows: Iterator[Row]
     if missing and mode.name not in SPECIAL:
@@ -471,3 +487,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    sys.stdout.flush()
+    os._exit(0)  # torch's compiler has workers, for which a process that is done may wait

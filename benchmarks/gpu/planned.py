@@ -30,14 +30,23 @@ from meadowlark.train.plan import predict  # noqa: E402
 Row = dict[str, Any]
 
 
-def planned(rows: Any, epoch_tokens: float, device: str, *, small: bool = False) -> list[Row]:
-    """A row for each setting; ``rows`` have lengths and supervised."""
+def planned(
+    rows: Any, epoch_tokens: float, device: str, *, examples: Any = None, small: bool = False
+) -> list[Row]:
+    """A row for each setting; ``rows`` have lengths and supervised, ``examples`` their ids."""
     found: list[Row] = []
     for mode in MODES:
         for setting in mode.settings:
             values = options_of(mode, setting, int(max(rows.lengths)), small)
             options = TrainOptions.model_validate(values)
-            made = predict(options, llama_config(small), rows, find_device(device), changes=False)
+            made = predict(
+                options,
+                llama_config(small),
+                rows,
+                find_device(device),
+                changes=False,
+                examples=examples,
+            )
             found.append(
                 {
                     "device": device,
@@ -66,7 +75,9 @@ def main() -> None:
     rows = Encoded(options.data / "encoded")
     epoch = json.loads((options.data / "manifest.json").read_text())["data"]["epoch_tokens"]
     found = [
-        row for device in options.device or ["h100", "h200"] for row in planned(rows, epoch, device)
+        row
+        for device in options.device or ["h100", "h200"]
+        for row in planned(rows, epoch, device, examples=rows)
     ]
     result = {**stamp(("torch", "transformers", "peft")), "rows": found}
     (RESULTS / "training_gpu_planned.json").write_text(json.dumps(result, indent=2) + "\n")

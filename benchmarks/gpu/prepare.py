@@ -137,7 +137,7 @@ def prepare(out: Path) -> None:
 HOW = """{out} is ready: {rows:,} rows, {tokens:,} tokens, {wheels} wheels, {size:.1f} MB.
 No GPU is found here, so nothing was timed. With the device tool, in the checkout's root:
 
-    run: command "make bench-gpu", carry [".bench-gpu"], timeout_s 540
+    run: command "python3 benchmarks/gpu/run.py", carry [".bench-gpu"], timeout_s 540
 
 or on any machine with a GPU and a Python 3.12 with torch for CUDA 13, transformers, peft,
 accelerate and pyarrow, after copying this checkout with .bench-gpu:

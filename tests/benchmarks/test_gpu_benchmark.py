@@ -14,7 +14,15 @@ import pytest
 import torch
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "gpu"
-OURS = ("lora-bf16", "lora-int8", "lora-nf4", "full-bf16", "full-fp32", "lora-bf16-all-linear")
+OURS = (
+    "lora-bf16",
+    "lora-int8",
+    "lora-nf4",
+    "full-bf16",
+    "full-fp32",
+    "lora-bf16-compiled",
+    "lora-bf16-all-linear",
+)
 
 
 @pytest.fixture
@@ -115,6 +123,83 @@ def test_a_mode_that_outlasts_its_limit_is_a_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("gpu")
+def test_trying_settings_leaves_half_of_the_time_for_measuring_the_best(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import mode
+    from modes import Mode, Setting
+
+    clock = [0.0]
+
+    def train(_: Any, setting: Any, at: Any, warm_up: int, timed: int, *__: Any) -> dict[str, Any]:
+        clock[0] += 40
+        return {"tokens_per_s": float(setting.name), "peak_bytes": {"allocated": 1.0}}
+
+    monkeypatch.setattr(mode, "train", train)
+    monkeypatch.setattr(mode.time, "monotonic", lambda: clock[0])
+    at = mode.Setup(torch.device("cpu"), False, [], [], 0.0, None, None, Path(), 100.0)
+    asked = Mode("lora-bf16", 1, settings=tuple(map(Setting, "5 9 7".split())))
+    found = [(row["setting"], row["status"], "tried" in row) for row in mode.run_mode(asked, at)]
+    assert found == [
+        ("5", "ok", True),
+        ("9", "ok", True),
+        ("7", "not run", False),
+        ("9", "ok", False),
+    ]
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_setting_that_is_called_compiled_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mode
+    from modes import BY_NAME, COMPILED
+
+    compiled: list[int] = []
+
+    def stop(layers: list[Any]) -> None:
+        compiled.append(len(layers))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mode, "compile_layers", stop)
+    small = mode.options_of
+    monkeypatch.setattr(
+        mode,
+        "options_of",
+        lambda *given: (made := small(*given)) | {"run": {**made["run"], "compile": True}},
+    )
+    rows = mode.made_up_rows(20)
+    lengths = [len(row.input_ids) for row in rows]
+    at = mode.Setup(
+        torch.device("cpu"), True, rows, lengths, 1.0, mode.made_up_tokenizer(), None, Path()
+    )
+    asked = BY_NAME[COMPILED]
+    with pytest.raises(KeyboardInterrupt):
+        mode.train(asked, asked.settings[0], at, 1, 1)
+    assert compiled == [2]
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_driver_without_expandable_segments_is_used_without_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import run
+
+    monkeypatch.setattr(run, "REPORT", "import os; os.environ['PYTORCH_CUDA_ALLOC_CONF']; 1 / 0")
+    with pytest.raises(SystemExit, match=r"(?s)torch does not work here:.*KeyError"):
+        run.found_device({"PATH": ""})
+    plain = "import os; print('{}'); os.environ.get('PYTORCH_CUDA_ALLOC_CONF') and 1 / 0"
+    monkeypatch.setattr(run, "REPORT", plain)
+    assert run.found_device({"PATH": ""}) == ({}, {"PATH": ""})
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_stamp_is_made_where_there_is_no_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    from _stamp import stamp
+
+    monkeypatch.setenv("PATH", "")
+    assert stamp(())["commit"] == "unknown"
+
+
+@pytest.mark.usefixtures("gpu")
 def test_the_fastest_setting_and_the_fastest_within_the_memory_aim_go_on() -> None:
     from mode import chosen
     from modes import Setting
@@ -192,3 +277,7 @@ def test_aims_are_judged_by_the_best_row_in_full_and_open_where_nothing_ran() ->
     assert found["lora-nf4, GB at most held"] == (7.0, False)
     assert found["lora-int8, times LoRA bf16's epoch"] == (None, None)
     assert found["plan, largest error of memory"] == (0.13, False)
+    quicker = row("lora-bf16-compiled", 40, 40e9)
+    found = {line["aim"]: line["measured"] for line in aims([*rows, quicker])}
+    assert found["LoRA bf16, seconds an epoch"] == 40
+    assert found["lora-nf4, times LoRA bf16's epoch"] == 1.5

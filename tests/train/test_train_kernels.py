@@ -100,6 +100,7 @@ def test_layers_are_compiled_once_for_passes_of_one_size(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not:UserWarning")
 @pytest.mark.parametrize("kind", [None, "nf4"])
 def test_compiled_gradients_equal_eager_ones(
     kind: str | None, tokenizer: Any, tmp_path: Path
@@ -143,6 +144,7 @@ def _weights_kept(model: Any, batch: Pass) -> int:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not:UserWarning")
 def test_a_compiled_run_learns_what_an_eager_one_does(mixed: Path, tmp_path: Path) -> None:
     found = []
     for compiled in (False, True):

@@ -101,6 +101,8 @@ def _show(made: Plan) -> None:
     epochs = f"{made.epochs:,} epoch{'s' * (made.epochs != 1)}"
     passes = f"{made.passes_per_step:.1f} passes of up to {made.tokens_per_forward:,} tokens"
     _line("steps", f"{made.steps:,} in {epochs}; {passes} a step, {made.packing:.0%} full")
+    if made.computed < 1:
+        _line("computed", f"{made.computed:.0%} of the tokens: beginnings that rows share, once")
     _line("device", f"{_devices(made)} with {_gb(memory.available)}: {made.device_source}")
     stdout.print()
     for key, label in PARTS.items():

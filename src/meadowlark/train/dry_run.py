@@ -38,6 +38,7 @@ from meadowlark.train.loss import summed_loss
 from meadowlark.train.model import decoder_layers
 from meadowlark.train.options import TrainOptions
 from meadowlark.train.pack import Pass, Samples
+from meadowlark.train.prefix import Shared
 from meadowlark.train.weightless import compute_dtype, lasting_tensors, weightless, weights_in
 
 BLOCK = 512
@@ -46,15 +47,20 @@ BLOCK = 512
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one forward pass holds: the samples' lengths, and how many of the tokens are learned."""
+    """What one forward pass holds: the samples' lengths, and how many of the tokens are learned.
+
+    ``shared`` has for each beginning that several samples have in common the number of further
+    copies, which are not computed, and its tokens.
+    """
 
     lengths: tuple[int, ...]
     supervised: int
+    shared: tuple[tuple[int, int], ...] = ()
 
     @property
     def tokens(self) -> int:
-        """Tokens in the pass."""
-        return sum(self.lengths)
+        """Tokens that the pass computes."""
+        return sum(self.lengths) - sum(copies * tokens for copies, tokens in self.shared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +276,25 @@ def _batch(load: Load) -> Pass:
         position_ids=tokens.clone(),
         predicting=places,
         targets=places.clone(),
-        samples=Samples(list(load.lengths), ends, max(load.lengths)),
+        samples=Samples(list(load.lengths), ends, max(load.lengths), _shared(load)),
+    )
+
+
+def _shared(load: Load) -> Shared | None:
+    """Places of the right number; they point nowhere."""
+    if not load.shared:
+        return None
+
+    def places(*size: int) -> torch.Tensor:
+        return torch.zeros(size, dtype=torch.long)
+
+    whole = sum(load.lengths)
+    return Shared(
+        spread=places(whole),
+        first=places(load.tokens),
+        copies=places(whole - load.tokens),
+        common=tuple(places(tokens) for _, tokens in load.shared),
+        repeated=tuple(places(copies, tokens) for copies, tokens in load.shared),
     )
 
 

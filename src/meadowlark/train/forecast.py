@@ -21,6 +21,7 @@ from meadowlark.errors import UserError
 from meadowlark.train.device import arithmetic
 from meadowlark.train.devices import Device, rate
 from meadowlark.train.dry_run import DryRun, Load, dry_run, recomputing
+from meadowlark.train.encode import Example
 from meadowlark.train.ledger import (
     DONE,
     GRADIENTS,
@@ -34,6 +35,7 @@ from meadowlark.train.ledger import (
 )
 from meadowlark.train.options import TrainOptions
 from meadowlark.train.pack import passes_of, plan_steps
+from meadowlark.train.prefix import common_parts, dropout_of
 
 EFFICIENCY = 0.8
 """Of the rate of a large product and of a large copy, what a step's operations reach: assumed, one
@@ -50,6 +52,9 @@ HOST_BANDWIDTH = 25e9
 """Bytes a second between a GPU and its host (PCIe 4, 16 lanes)."""
 SAMPLED_STEPS = 1000
 """Of a data set of more steps an epoch, so many are packed, and the rest is taken to be alike."""
+SAMPLED_PASSES = 200
+"""Of so many passes it is looked up what their rows begin with alike: half of them those with the
+longest rows, which share the least, the others all over the data."""
 ALIKE = 0.5
 """Share of the largest pass's tokens from which another may stand for it in time."""
 
@@ -120,16 +125,18 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class LaidOut:
-    """The data as steps and passes; figures a pass are of one device.
+    """The data as steps and passes; figures a pass are of one device, tokens those of the rows.
 
-    ``heaviest`` has the samples of the largest pass and as many learned tokens as any, ``typical``
-    stands for all in time: the same one where passes are alike.
+    ``computed`` is the share of them that is computed, since what rows of a pass begin with alike
+    is computed once. ``heaviest`` has the samples of the pass that computes most and as many
+    learned tokens as any, ``typical`` stands for all in time: the same one where passes are alike.
     """
 
     steps: int
     passes_per_step: float
     tokens_per_step: float
     tokens_per_pass: float
+    computed: float
     supervised_per_token: float
     pairs_per_token: float
     heaviest: Load
@@ -137,7 +144,10 @@ class LaidOut:
 
 
 class Forecaster:
-    """Forecasts for one model, data set and kind of device; every dry run is made once."""
+    """Forecasts for one model, data set and kind of device; every dry run is made once.
+
+    ``rows`` are those of ``lengths``; without them nothing is taken to begin alike.
+    """
 
     def __init__(
         self,
@@ -145,8 +155,10 @@ class Forecaster:
         lengths: npt.NDArray[np.int64],
         supervised: npt.NDArray[np.int64],
         device: Device,
+        rows: Sequence[Example] | None = None,
     ) -> None:
-        self.config, self.device = config, device
+        self.config, self.device, self.rows = config, device, rows
+        self.has_dropout = bool(dropout_of(config))
         self.lengths, self.supervised = lengths.tolist(), supervised.tolist()
         self._found: dict[Any, DryRun] = {}
         self._laid: dict[Any, LaidOut] = {}
@@ -163,10 +175,17 @@ class Forecaster:
             run.compile,
             data.max_length,
             case.processes,
+            self._shares(options),
         )
         if key not in self._laid:
             self._laid[key] = self._lay_out(case)
         return self._laid[key]
+
+    def _shares(self, options: TrainOptions) -> bool:
+        """Whether training computes once what rows begin with alike (``PackedTrainer``)."""
+        dropout = self.has_dropout or (options.lora is not None and options.lora.dropout)
+        run = options.run
+        return bool(self.rows is not None and run.packing and not run.compile and not dropout)
 
     def _lay_out(self, case: Case) -> LaidOut:
         options = case.options
@@ -181,28 +200,35 @@ class Forecaster:
         if options.optimiser.max_steps is not None:
             steps = min(steps, options.optimiser.max_steps)
         sampled = planned[: min(SAMPLED_STEPS, steps)]
-        loads = []
+        passes: list[list[int]] = []
         for step in sampled:
-            passes = passes_of(
+            of_step = passes_of(
                 step.rows,
                 self.lengths,
                 options.tokens_per_forward,
                 packing=options.run.packing,
                 parts=case.processes,
             )
-            loads += [self._load(rows, options) for rows, _ in passes]
+            passes += [rows for rows, _ in of_step]
+        loads = [self._load(rows, options) for rows in passes]
+        whole = sum(sum(load.lengths) for load in loads) / len(loads)
+        computed = 1.0
+        count, supervised = len(loads), max(load.supervised for load in loads)
+        if self._shares(options):
+            loads, computed = self._sharing(passes, loads)
         rows = [row for step in sampled for row in step.rows]
         tokens = sum(self.lengths[row] for row in rows)
         by_size = sorted(loads, key=lambda load: (load.tokens, load.supervised))
-        heaviest = Load(by_size[-1].lengths, max(load.supervised for load in loads))
+        heaviest = replace(by_size[-1], supervised=supervised)
         typical = by_size[len(by_size) // 2]
         if typical.tokens > ALIKE * heaviest.tokens:
             typical = heaviest  # one dry run for both
         return LaidOut(
             steps=steps,
-            passes_per_step=len(loads) / len(sampled),
+            passes_per_step=count / len(sampled),
             tokens_per_step=tokens / len(sampled),
-            tokens_per_pass=sum(load.tokens for load in loads) / len(loads),
+            tokens_per_pass=whole,
+            computed=computed,
             supervised_per_token=sum(self.supervised[row] for row in rows) / tokens,
             pairs_per_token=_pairs(self.lengths[row] for row in rows) / tokens,
             heaviest=heaviest,
@@ -215,6 +241,25 @@ class Forecaster:
             while (room := options.tokens_per_forward - sum(lengths)) > 0:
                 lengths.append(min(room, options.data.max_length))
         return Load(tuple(lengths), sum(self.supervised[row] for row in rows))
+
+    def _sharing(
+        self, passes: Sequence[Sequence[int]], loads: Sequence[Load]
+    ) -> tuple[list[Load], float]:
+        """Some passes with what their rows begin with alike, and the share of tokens computed."""
+        rows = self.rows
+        assert rows is not None
+        longest = sorted(range(len(loads)), key=lambda number: -max(loads[number].lengths))
+        places = np.linspace(0, len(loads) - 1, SAMPLED_PASSES // 2).round().astype(int)
+        evenly = sorted({int(place) for place in places})
+        found: dict[int, Load] = {}
+        for number in {*evenly, *longest[: SAMPLED_PASSES // 2]}:
+            ids = [rows[row].input_ids for row in passes[number]]
+            parts = common_parts(ids) if len(ids) > 1 else []
+            shared = tuple((len(group) - 1, stop - start) for group, start, stop in parts)
+            found[number] = replace(loads[number], shared=shared)
+        some = [found[number] for number in evenly]
+        computed = sum(load.tokens for load in some) / sum(sum(load.lengths) for load in some)
+        return list(found.values()), computed
 
     # ------------------------------------------------------------------ memory
 
@@ -283,7 +328,7 @@ class Forecaster:
         work = np.concatenate([s.work for s in dry.pass_of(dry.later)])
         products = work[:, DONE] / (self.matrix_rate(options) * EFFICIENCY)
         seconds = np.maximum(products, work[:, MOVED] / (self.device.bandwidth * EFFICIENCY))
-        seconds *= laid.tokens_per_pass / laid.typical.tokens
+        seconds *= laid.tokens_per_pass * laid.computed / laid.typical.tokens
         is_product = work[:, DONE] > 0
         sent = self._sending_s(case, dry)
         ways = {
@@ -346,7 +391,7 @@ def _flops_per_token(dry: DryRun, laid: LaidOut, column: int) -> float:
     attention = work[work[:, QUADRATIC] > 0, column].sum()
     linear = work[:, column].sum() - head - attention
     return float(
-        linear / load.tokens
+        linear / load.tokens * laid.computed
         + head / load.supervised * laid.supervised_per_token
         + attention / _pairs(load.lengths) * laid.pairs_per_token
     )

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from meadowlark.errors import UserError
 from meadowlark.templates import load_template, messages
 from meadowlark.train.data import encode_data, find_tokenizer, records
+from meadowlark.train.encoded import Encoded
 from meadowlark.train.options import TrainOptions
 
 BYTES_PER_TOKEN = 3.9
@@ -31,6 +32,7 @@ class Lengths:
     """Tokens of each row, how many of them are learned, and where that is known from.
 
     ``vocabulary`` is the tokenizer's size, added tokens included; 0 where there is none.
+    ``examples`` are the encoded rows, where they were encoded.
     """
 
     lengths: Counts
@@ -38,6 +40,7 @@ class Lengths:
     origin: str
     validation_tokens: int = 0
     vocabulary: int = 0
+    examples: Encoded | None = None
 
 
 def find_lengths(options: TrainOptions, limit: int | None = None) -> Lengths:
@@ -75,6 +78,7 @@ def _encoded(options: TrainOptions, limit: int | None) -> Lengths:
         "as encoded for training",
         int(held_out.lengths.sum()) if held_out is not None else 0,
         len(tokenizer),
+        examples,
     )
 
 

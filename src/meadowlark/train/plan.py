@@ -25,6 +25,7 @@ from meadowlark.train.changes import Change, fewest_recomputing, find_changes
 from meadowlark.train.device import arithmetic, refuse_what_cannot_be_sharded
 from meadowlark.train.devices import Device
 from meadowlark.train.dry_run import depth, recomputing
+from meadowlark.train.encode import Example
 from meadowlark.train.forecast import EFFICIENCY, LAUNCH_S, Case, Forecaster, Memory, Speed
 from meadowlark.train.lengths import find_lengths, on_disk
 from meadowlark.train.model import refuse_what_the_model_cannot, scratch_config
@@ -50,10 +51,12 @@ class Plan:
     """The prediction for a run: memory of one device, FLOPs of a token, time of all steps.
 
     ``flops_per_token`` are those that the model needs, ``flops_done_per_token`` count recomputing
-    besides. ``matrix_flops`` is the rate of one device that ``speed.mfu`` is over. ``packing`` is
-    how full passes are. ``least_recomputing`` is the smallest number of layers that must recompute
-    for the run to fit: the fastest choice; None where all do not suffice, or nobody asked.
-    ``changes`` fit where the run does not, or are quicker; the quickest comes first.
+    besides; both are of a token of the rows, of which the share ``computed`` is computed, since
+    what rows begin with alike is computed once. ``matrix_flops`` is the rate of one device that
+    ``speed.mfu`` is over. ``packing`` is how full passes are. ``least_recomputing`` is the smallest
+    number of layers that must recompute for the run to fit: the fastest choice; None where all do
+    not suffice, or nobody asked. ``changes`` fit where the run does not, or are quicker; the
+    quickest comes first.
     """
 
     model: str
@@ -77,6 +80,7 @@ class Plan:
     passes_per_step: float
     tokens_per_forward: int
     packing: float
+    computed: float
     memory: Memory
     flops_per_token: float
     flops_done_per_token: float
@@ -106,7 +110,13 @@ def plan(
     lengths = find_lengths(options, limit)
     config, origin = find_config(options, lengths.vocabulary)
     made = predict(
-        options, config, lengths, device, processes=processes, vocabulary=lengths.vocabulary
+        options,
+        config,
+        lengths,
+        device,
+        processes=processes,
+        vocabulary=lengths.vocabulary,
+        examples=lengths.examples,
     )
     notes = made.notes
     if lengths.validation_tokens:
@@ -149,12 +159,15 @@ def predict(
     processes: int = 1,
     vocabulary: int = 0,
     changes: bool = True,
+    examples: Sequence[Example] | None = None,
 ) -> Plan:
     """The prediction for a model of ``config`` trained on ``rows`` on ``device``.
 
     With several ``processes``, a device each, every one holds a shard or a copy as ``run.parallel``
     says. ``vocabulary`` is the tokenizer's size, added tokens included (0: not known). ``changes``
-    also looks for what would fit or be quicker, which takes some seconds. Raises UserError for what
+    also looks for what would fit or be quicker, which takes some seconds. ``examples`` are the rows
+    themselves: without them nothing is known of what they begin with alike, and memory and time are
+    upper bounds. Raises UserError for what
     the model cannot do.
     """
     options = _as_held(options, config)
@@ -162,7 +175,7 @@ def predict(
     config = _as_trained(config, options, vocabulary)
     _refuse(config, options)
     learned, tokens = np.asarray(rows.supervised), np.asarray(rows.lengths)
-    forecaster = Forecaster(config, tokens, learned, device)
+    forecaster = Forecaster(config, tokens, learned, device, examples)
     layers = depth(config)
     case = Case(options, recomputing(layers, options.run.gradient_checkpointing), processes)
     laid = forecaster.laid_out(case)
@@ -191,6 +204,7 @@ def predict(
         passes_per_step=laid.passes_per_step,
         tokens_per_forward=options.tokens_per_forward,
         packing=laid.tokens_per_pass / options.tokens_per_forward,
+        computed=laid.computed,
         memory=forecaster.memory(case),
         flops_per_token=needed,
         flops_done_per_token=done,

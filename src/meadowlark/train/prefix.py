@@ -102,12 +102,17 @@ def why_not(model: nn.Module) -> str:
 
     Dropout, in the model or in its adapter, is drawn for each sample anew.
     """
-    settings: dict[str, Any] = model.config.to_dict()  # type: ignore[operator, union-attr]
-    told = [k for k, v in settings.items() if "drop" in k and isinstance(v, int | float) and v]
+    told = dropout_of(model.config)
     layers = [n for n, m in model.named_modules() if isinstance(m, nn.Dropout) and m.p]
     if not told and not layers:
         return ""
     return f"dropout ({', '.join(told) or layers[0]}) is drawn for each row anew"
+
+
+def dropout_of(config: Any) -> list[str]:
+    """The settings by which a model's configuration asks for dropout."""
+    settings: dict[str, Any] = config.to_dict()
+    return [k for k, v in settings.items() if "drop" in k and isinstance(v, int | float) and v]
 
 
 def whole_samples(tensor: torch.Tensor, shared: Shared) -> torch.Tensor:

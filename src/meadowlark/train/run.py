@@ -203,6 +203,7 @@ def _planned(
             processes=parallel.world_size(),
             vocabulary=vocabulary,
             changes=False,
+            examples=examples,
         )
     except Exception as error:  # a model that cannot be predicted may yet be trained
         run.manifest.warnings.append(f"no plan, and so no MFU: {type(error).__name__}: {error}")

@@ -269,7 +269,7 @@ class PackedTrainer(Trainer):
         if computed_share < 1.0:
             line["shared"] = round(1 - computed_share, 3)
         if self.plan is not None:
-            self._mfu = self.plan.mfu(speed * computed_share)
+            self._mfu = self.plan.mfu(speed * computed_share / self.plan.computed)
             line["mfu"] = round(self._mfu, 4)
         self._write(line)
 
