@@ -11,6 +11,8 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -38,15 +40,28 @@ def in_order(
             yield item, work(item)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _begin, (work,)) as pool:
+    pool = ProcessPoolExecutor(workers, context, _begin, (work,))
+    try:
         waiting: deque[tuple[Item, Future[Made]]] = deque()
         for item in everything:
-            waiting.append((item, pool.submit(_do, item)))
+            waiting.append((item, _submit(pool, item)))
             if len(waiting) > 2 * workers:
                 done, future = waiting.popleft()
                 yield done, future.result()
-        for done, future in waiting:
+        while waiting:
+            done, future = waiting.popleft()
             yield done, future.result()
+    finally:  # what was begun is finished and nothing else, when an error or the reader ends it
+        pool.shutdown(cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, item: Any) -> Future[Any]:
+    """Hand an item over. A process that starts here is deaf to Ctrl-C: this one ends it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        return pool.submit(_do, item)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _work: Callable[[Any], Any]
@@ -55,7 +70,16 @@ _work: Callable[[Any], Any]
 def _begin(work: Callable[[Any], Any]) -> None:
     global _work
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _work = work
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone, were it killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _do(item: Any) -> Any:
