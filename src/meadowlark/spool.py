@@ -161,7 +161,8 @@ class _File:
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._beside, self._schema, compression="zstd")
         self._wait()
-        self._writing = self._thread.submit(self._write, table)
+        if table.num_rows:
+            self._writing = self._thread.submit(self._write, table)
 
     def _write(self, table: pa.Table) -> None:
         self._writer.write_table(table.combine_chunks(), row_group_size=ROW_GROUP)
