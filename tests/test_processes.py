@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import subprocess
 import sys
@@ -40,11 +41,10 @@ def test_items_come_in_their_order_whoever_works_on_them(workers: int) -> None:
 
 
 def test_an_error_comes_at_its_place_and_ends_the_work() -> None:
-    done = []
+    squares = in_order(square, iter(range(200)), few=8, workers=2)
+    assert [n for n, _ in itertools.islice(squares, 77)] == list(range(77))
     with pytest.raises(ValueError, match="not that one"):
-        for number, _ in in_order(square, iter(range(200)), few=8, workers=2):
-            done.append(number)
-    assert done == list(range(77))
+        next(squares)
 
 
 @pytest.mark.parametrize(("end", "code"), [("ctrl-c", -signal.SIGINT), ("kill", -signal.SIGKILL)])

@@ -61,12 +61,12 @@ def convert(
         if raw is not None:
             raise UserError("give --raw or --hub, not both")
         options["hub"] = pinned = hub.pin(card, revisions)
-        batches = _batches(hub.rows(card, pinned, chosen))
+        batches = _batches(hub.rows(card, pinned, chosen), limit)
     else:
         if revisions:
             raise UserError("--revision names a commit of the hub's data set: give it with --hub")
         path = _raw(card, raw)
-        inputs, batches = {"raw": path}, _read(card, path, chosen)
+        inputs, batches = {"raw": path}, _read(card, path, chosen, limit)
     run = open_run("convert", out, options=options, inputs=inputs, force=force)
     if run.complete:
         return run
@@ -135,8 +135,9 @@ def _first(batches: Iterator[Batch], limit: int | None) -> Iterator[Batch]:
         limit -= len(batch.order)
 
 
-def _batches(rows: Rows) -> Iterator[Batch]:
-    rows = iter(rows)
+def _batches(rows: Rows, limit: int | None) -> Iterator[Batch]:
+    """Rows as they come, in tables; no more of them are asked for than ``limit``."""
+    rows = itertools.islice(rows, limit)
     while some := list(itertools.islice(rows, BATCH)):
         yield Batch.of(some)
 
@@ -145,8 +146,11 @@ def _make(made: Callable[[Any], Rows], block: Any) -> Batch:
     return Batch.of(made(block))
 
 
-def _read(card: Source, path: Path, settings: Mapping[str, str]) -> Iterator[Batch]:
-    """The source's rows; a file that is not in its raw form at all is the user's mistake."""
+def _read(
+    card: Source, path: Path, settings: Mapping[str, str], limit: int | None
+) -> Iterator[Batch]:
+    """The source's rows, ``limit`` of them or somewhat more; a file that is not in its raw form
+    at all is the user's mistake."""
     try:
         if isinstance(card.rows, Blocks):
             work = functools.partial(_make, functools.partial(card.rows.made, **settings))
@@ -155,7 +159,7 @@ def _read(card: Source, path: Path, settings: Mapping[str, str]) -> Iterator[Bat
             for _, batch in in_order(work, blocks, few=ALONE, workers=workers):
                 yield batch
         else:
-            yield from _batches(card.rows(path, **settings))
+            yield from _batches(card.rows(path, **settings), limit)
     except UserError as error:
         raise UserError(f"{error}{_resembles(card, path)}") from None
     except (UnicodeDecodeError, csv.Error, IsADirectoryError) as error:
