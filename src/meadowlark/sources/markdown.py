@@ -24,6 +24,7 @@ _BLOCKS = {
 _DROPPED = {"script", "style", "noscript", "template", "head", "title", "svg", "iframe", "object"}
 _MARKS = {"strong": "**", "b": "**", "em": "*", "i": "*", "del": "~~", "s": "~~", "strike": "~~"}
 _PLAIN = re.compile(r"<(?:/?p|br ?/?)>|\n{2,}")
+_APART = re.compile(r"[()\s]")
 _WHOLE = re.compile(r"\s*<(?:html|!doctype)", re.IGNORECASE)
 _TAG = re.compile(r"<(?!/?p>|br ?/?>)")
 _WHITE = "\n\u00a0\t\r\f\v"
@@ -78,6 +79,8 @@ def _parser() -> tuple[Any, Any]:
 
 def _inside(element: Any, depth: int) -> str:
     """An element's content, with its inline parts joined and its blocks set apart."""
+    if not len(element):
+        return _words(element.text)
     made: list[str] = []
     _content(element, depth, made)
     return "".join(made)
@@ -86,20 +89,20 @@ def _inside(element: Any, depth: int) -> str:
 def _content(element: Any, depth: int, made: list[str]) -> None:
     """Append an element's content to what is made."""
     if text := element.text:
-        made.append(_words(text))
+        made.append(text if text.isprintable() and "  " not in text else _words(text))
     depth += 1
     for child in element:
         _element(child, depth, made)
         if text := child.tail:
-            made.append(_words(text))
+            made.append(text if text.isprintable() and "  " not in text else _words(text))
 
 
 def _words(text: str | None) -> str:
     """Text with every run of white space as one space."""
     if not text:
         return ""
-    if "  " not in text and text.isprintable():
-        return text
+    if text == "\n":  # what most often stands between two blocks
+        return " "
     for white in _WHITE:
         if white in text:
             text = text.replace(white, " ")
@@ -130,7 +133,7 @@ def _element(element: Any, depth: int, made: list[str]) -> None:
     if not isinstance(tag, str) or tag in _DROPPED:
         return
     if depth > DEEPEST:
-        made.append(_words("".join(element.itertext())))
+        made.append(_words(_text(element)))
     elif tag in _BLOCKS:
         _gap(made)
         _content(element, depth, made)
@@ -149,7 +152,7 @@ def _element(element: Any, depth: int, made: list[str]) -> None:
         _list(element, tag == "ol", depth, made)
         made.append("\n")
     elif tag in ("code", "kbd", "tt"):
-        if code := "".join(element.itertext()):
+        if code := _text(element):
             tick = "`" * (_run(code) + 1)
             made.append(f"{tick} {code} {tick}" if len(tick) > 1 else f"`{code}`")
     elif tag == "blockquote":
@@ -157,7 +160,7 @@ def _element(element: Any, depth: int, made: list[str]) -> None:
         _gap(made)
         made += ("\n".join(f"> {line}".rstrip() for line in quoted), "\n\n")
     elif tag == "pre":
-        code = "".join(element.itertext()).strip("\n")
+        code = _text(element).strip("\n")
         fence = "`" * max(3, _run(code) + 1)
         _gap(made)
         made += (f"{fence}\n{code}\n{fence}", "\n\n")
@@ -181,6 +184,11 @@ def _element(element: Any, depth: int, made: list[str]) -> None:
         _content(element, depth, made)
 
 
+def _text(element: Any) -> str:
+    """All text within an element as it stands."""
+    return "".join(element.itertext()) if len(element) else element.text or ""
+
+
 def _run(code: str) -> int:
     """The longest run of backticks in some code."""
     return max(map(len, re.findall("`+", code))) if "`" in code else 0
@@ -201,7 +209,7 @@ def _link(inner: str, address: str) -> str:
     label = inner.strip()
     if not address.startswith(("http://", "https://")) or label == address:
         return inner
-    if re.search(r"[()\s]", address):
+    if _APART.search(address):
         address = f"<{address}>"
     return f"[{label}]({address})" if label else ""
 
