@@ -34,9 +34,9 @@ def square(number: int) -> int:
     return number * number
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_items_come_in_their_order_whoever_works_on_them(workers: int) -> None:
-    made = list(in_order(square, iter(range(60)), few=8, workers=workers))
+@pytest.mark.parametrize(("workers", "few"), [(1, 8), (1, 0), (2, 8), (2, 0)])
+def test_items_come_in_their_order_whoever_works_on_them(workers: int, few: int) -> None:
+    made = list(in_order(square, iter(range(60)), few=few, workers=workers))
     assert made == [(n, n * n) for n in range(60)]
 
 

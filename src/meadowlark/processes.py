@@ -27,24 +27,26 @@ def in_order(
 ) -> Iterator[tuple[Item, Made]]:
     """Each item with what ``work`` made of it, in the items' order.
 
-    Up to ``few`` items are done here, as all are with one worker; ``workers`` 0 takes as many
-    processes as there are cores. ``work`` and the items must be picklable; each process gets
-    ``work`` once.
+    Up to ``few`` items are done here, as all are with one worker; with 0 the processes start
+    before the first item is asked for. ``workers`` 0 takes as many processes as there are cores.
+    ``work`` and the items must be picklable; each process gets ``work`` once.
     """
     items = iter(items)
-    head = list(itertools.islice(items, few + 1))
+    head = list(itertools.islice(items, few + 1)) if few else []
     everything = itertools.chain(head, items)
     workers = workers or len(os.sched_getaffinity(0))
-    if len(head) <= few or workers == 1:
+    if 0 < few >= len(head) or workers == 1:
         for item in everything:
             yield item, work(item)
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, _begin, (work,))
+    for _ in range(0 if few else workers):
+        _submit(pool, _wait)
     try:
         waiting: deque[tuple[Item, Future[Made]]] = deque()
         for item in everything:
-            waiting.append((item, _submit(pool, item)))
+            waiting.append((item, _submit(pool, _do, item)))
             if len(waiting) > 2 * workers:
                 done, future = waiting.popleft()
                 yield done, future.result()
@@ -55,11 +57,11 @@ def in_order(
         pool.shutdown(cancel_futures=True)
 
 
-def _submit(pool: ProcessPoolExecutor, item: Any) -> Future[Any]:
-    """Hand an item over. A process that starts here is deaf to Ctrl-C: this one ends it."""
+def _submit(pool: ProcessPoolExecutor, function: Callable[..., Made], *items: Any) -> Future[Made]:
+    """Hand work over. A process that starts here is deaf to Ctrl-C: this one ends it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
-        return pool.submit(_do, item)
+        return pool.submit(function, *items)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -80,6 +82,10 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
+
+
+def _wait() -> None:
+    """Nothing: the process is there."""
 
 
 def _do(item: Any) -> Any:

@@ -29,6 +29,8 @@ BATCH = 2048
 """Rows of a reader in one piece that are put into tables at a time."""
 ALONE = 16
 """A source of no more blocks is made into rows without starting processes."""
+LARGE = 1 << 26
+"""Bytes of a raw file that has more blocks for certain: processes start while it is opened."""
 MAKERS = 4
 """Processes that make rows at most: one that reads and writes keeps no more of them busy."""
 
@@ -156,7 +158,8 @@ def _read(
             work = functools.partial(_make, functools.partial(card.rows.made, **settings))
             blocks = card.rows.read(path, **settings)
             workers = min(MAKERS, len(os.sched_getaffinity(0)))
-            for _, batch in in_order(work, blocks, few=ALONE, workers=workers):
+            few = 0 if path.stat().st_size > LARGE and limit is None else ALONE
+            for _, batch in in_order(work, blocks, few=few, workers=workers):
                 yield batch
         else:
             yield from _batches(card.rows(path, **settings), limit)

@@ -25,7 +25,7 @@ INSTRUCTION = {
     "published": "Please summerize the given abstract to a title",
 }
 COLUMNS = ("cord_uid", "title", "abstract", "license")
-BLOCK = 1 << 22
+BLOCK = 1 << 21
 """Bytes read at a time."""
 _TEXTS = pa.schema([(name, pa.string()) for name in COLUMNS])
 
