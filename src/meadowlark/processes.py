@@ -8,6 +8,7 @@ everything does that starts processes.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import multiprocessing
 import os
@@ -72,6 +73,7 @@ _work: Callable[[Any], Any]
 def _begin(work: Callable[[Any], Any]) -> None:
     global _work
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+    gc.freeze()  # what was imported stays: no collection needs to look at it again
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _work = work
 

@@ -7,6 +7,7 @@ with one message and exit code 2, an interrupt with 130; nothing else hides a tr
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import shlex
 import sys
@@ -129,4 +130,5 @@ def run(arguments: list[str]) -> int:
 
 def main() -> None:
     """The entry point of the installed command."""
+    gc.freeze()  # what was imported stays: no collection needs to look at it again
     sys.exit(run(sys.argv[1:]))

@@ -12,7 +12,7 @@ import os
 import re
 import xml.parsers.expat as expat
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, Any
 
@@ -32,7 +32,7 @@ _HEAD = re.compile(
     rb'(?:\xef\xbb\xbf)?(?:<\?xml version="1\.0"(?: encoding="(?i:utf-8)")? ?\?>)?\s*<posts>\s*'
 )
 
-Rows = Sequence[Mapping[str, str]]
+Rows = Iterable[Mapping[str, str]]
 
 
 class NoPosts(ValueError):
@@ -75,7 +75,7 @@ def _plain(waiting: deque[tuple[bytes, Future[Any]]], rest: _Rest) -> Iterator[R
         return False
     waiting.popleft()
     rest.skip(piece)
-    yield [row.attrib for row in found]
+    yield (row.attrib for row in found)
     return True
 
 
