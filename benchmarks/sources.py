@@ -10,11 +10,8 @@ import csv
 import json
 import os
 import random
-import resource
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
 from _stamp import RESULTS, stamp
+from _watch import watched
 
 DATA = Path(os.environ.get("MEADOWLARK_DATA", "../shared/data"))
 PLAIN_XML = """
@@ -98,31 +96,15 @@ def articles(path: Path, count: int) -> None:
             writer.writerow(row.values())
 
 
-def measured(command: list[str]) -> dict[str, Any]:
-    """Wall time, and the largest resident memory of the command and its children."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    began = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - began
-    if done.returncode:
-        raise SystemExit(f"{command}: {done.stderr[-2000:]}")
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return {
-        "seconds": round(seconds, 2),
-        "peak_mb": round(peak / 1000) if peak > before else f"at most {round(before / 1000)}",
-        "said": done.stdout.strip().splitlines()[:4],
-    }
-
-
 def compare(name: str, raw: Path, plain: str, folder: Path) -> Iterator[tuple[str, Any]]:
     """The plain pass and ours, the plain one once before so that the file is in memory for both."""
-    subprocess.run([sys.executable, "-c", plain, str(raw)], capture_output=True, check=True)
     yield "file_mb", round(raw.stat().st_size / 10**6)
-    peer = measured([sys.executable, "-c", plain, str(raw)])
+    peer = [watched([sys.executable, "-c", plain, str(raw)]) for _ in range(2)][1]
     yield "plain_pass", peer
-    convert = [sys.executable, "-m", "meadowlark", "convert", name, "--raw", str(raw), "--out"]
-    ours = measured([*convert, str(folder / name)])
-    yield "convert", ours
+    out = folder / name
+    command = ["convert", name, "--raw", str(raw), "--out", str(out)]
+    ours = watched([sys.executable, "-m", "meadowlark", *command])
+    yield "convert", ours | {"rows": json.loads((out / "manifest.json").read_text())["rows"]}
     yield "times_the_plain_pass", round(ours["seconds"] / peer["seconds"], 2)
 
 

@@ -1,5 +1,8 @@
 """Records and their Arrow form."""
 
+import hashlib
+import json
+
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,6 +66,23 @@ def test_the_id_is_the_content_and_nothing_else() -> None:
     moved = Record("Explain fever", "to a child It is heat.", "")
     assert plain.id != moved.id
     assert len(plain.id) == 20
+
+
+@given(*[st.text(st.characters(exclude_categories=()), max_size=40)] * 4)
+def test_the_id_is_the_hash_of_the_text_as_pythons_own_json(
+    said: str, instruction: str, input: str, output: str
+) -> None:
+    history = (Turn("user", said),)
+    parts = [[list(turn) for turn in history], instruction, input, output]
+    text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
+    expected = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:20]
+    assert record_id(history, instruction, input, output) == expected
+
+
+def test_the_id_escapes_every_character_as_pythons_own_json() -> None:
+    every = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000)]))
+    text = json.dumps([[], every, "", ""], ensure_ascii=False, separators=(",", ":"))
+    assert record_id((), every, "", "") == hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def test_an_added_response_changes_the_id_and_keeps_the_lineage() -> None:

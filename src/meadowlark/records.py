@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import pyarrow as pa
+import pydantic_core
 
 Role = Literal["system", "user", "assistant"]
 AnswerStatus = Literal["ok", "empty", "truncated", "refused", "failed"]
@@ -40,18 +41,18 @@ def well_formed(text: str) -> str:
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
-_quoted = json.JSONEncoder(ensure_ascii=False).encode
-"""A string as JSON writes it. One encoder for all: ids are made for millions of rows."""
-
-
 def record_id(history: Sequence[Turn], instruction: str, input: str, output: str) -> str:
     """The first 20 hex digits of the SHA-256 of a record's text, its output included.
 
     The text is ``[[[role, content], ...], instruction, input, output]`` as JSON without spaces.
     """
-    turns = ",".join(f"[{_quoted(turn[0])},{_quoted(turn[1])}]" for turn in history)
-    text = f"[[{turns}],{_quoted(instruction)},{_quoted(input)},{_quoted(output)}]"
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:20]
+    parts = (history, instruction, input, output)
+    try:  # by pydantic's encoder: Python's own takes four times as long, for millions of rows
+        text = pydantic_core.to_json(parts)
+    except pydantic_core.PydanticSerializationError:  # half a surrogate pair, which is no text
+        plain = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
+        text = plain.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(text).hexdigest()[:20]
 
 
 @dataclass(frozen=True, slots=True)

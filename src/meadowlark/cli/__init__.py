@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import gc
 import importlib
 import os
 import shlex
@@ -150,4 +151,5 @@ def run(arguments: list[str]) -> int:
 
 def main() -> None:
     """The entry point of the installed command."""
+    gc.freeze()  # what was imported stays: no collection needs to look at it again
     sys.exit(run(sys.argv[1:]))

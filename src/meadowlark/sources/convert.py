@@ -1,26 +1,38 @@
 """``convert``: one open source from its raw form, or from the hub, to records.
 
-Rows go to disk as they are read, so that a source of any size takes the memory of one batch.
+Rows go to disk as they are read, so that a source of any size takes the memory of a few batches.
+Where its reader comes in two halves (:class:`Blocks`), several processes make the rows.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import functools
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from meadowlark.dataset import Run, open_run
 from meadowlark.errors import UserError, unknown
-from meadowlark.progress import track
-from meadowlark.records import Record, Rejected
+from meadowlark.processes import in_order
+from meadowlark.progress import Progress
 from meadowlark.sources import SOURCES, hub
-from meadowlark.sources.source import Rows, Source
-from meadowlark.spool import Spool
+from meadowlark.sources.source import Blocks, Rows, Source
+from meadowlark.spool import Batch, Spool
 
 HEAD = 1 << 16
 """Bytes of a file in which the signs of a source are looked for."""
+BATCH = 2048
+"""Rows of a reader in one piece that are put into tables at a time."""
+ALONE = 16
+"""A source of no more blocks is made into rows without starting processes."""
+LARGE = 1 << 26
+"""Bytes of a raw file that has more blocks for certain: processes start while it is opened."""
+MAKERS = 4
+"""Processes that make rows at most: one that reads and writes keeps no more of them busy."""
 
 
 def convert(
@@ -46,26 +58,25 @@ def convert(
     chosen = _settings(card, settings or {})
     options: dict[str, Any] = {"source": source, "limit": limit} | chosen
     inputs: dict[str, Path] = {}
-    rows: Rows
+    batches: Iterator[Batch]
     if from_hub:
         if raw is not None:
             raise UserError("give --raw or --hub, not both")
         options["hub"] = pinned = hub.pin(card, revisions)
-        rows = hub.rows(card, pinned, chosen)
+        batches = _batches(hub.rows(card, pinned, chosen), limit)
     else:
         if revisions:
             raise UserError("--revision names a commit of the hub's data set: give it with --hub")
         path = _raw(card, raw)
-        inputs, rows = {"raw": path}, _read(card, path, chosen)
+        inputs, batches = {"raw": path}, _read(card, path, chosen, limit)
     run = open_run("convert", out, options=options, inputs=inputs, force=force)
     if run.complete:
         return run
     with run, Spool(run) as spool:
-        for row in track(itertools.islice(rows, limit), f"convert {source}"):
-            if isinstance(row, Record):
-                spool.keep(row)
-            else:
-                spool.reject(row)
+        with Progress(f"convert {source}") as progress, contextlib.closing(batches):
+            for batch in _first(batches, limit):
+                spool.add(batch)
+                progress.advance(len(batch.order))
         if spool.rejected and not spool.kept:
             asked = "".join(
                 f"; is {path} that?{_resembles(card, path)}" for path in inputs.values()
@@ -116,10 +127,42 @@ def _settings(card: Source, given: Mapping[str, str]) -> dict[str, str]:
     return {name: given.get(name, setting.default) for name, setting in card.settings.items()}
 
 
-def _read(card: Source, path: Path, settings: Mapping[str, str]) -> Iterator[Record | Rejected]:
-    """The source's rows; a file that is not in its raw form at all is the user's mistake."""
+def _first(batches: Iterator[Batch], limit: int | None) -> Iterator[Batch]:
+    """The first rows of all batches, ``limit`` of them where that is given."""
+    if limit is None:
+        yield from batches
+        return
+    while limit > 0 and (batch := next(batches, None)) is not None:
+        yield batch.first(limit)
+        limit -= len(batch.order)
+
+
+def _batches(rows: Rows, limit: int | None) -> Iterator[Batch]:
+    """Rows as they come, in tables; no more of them are asked for than ``limit``."""
+    rows = itertools.islice(rows, limit)
+    while some := list(itertools.islice(rows, BATCH)):
+        yield Batch.of(some)
+
+
+def _make(made: Callable[[Any], Rows], block: Any) -> Batch:
+    return Batch.of(made(block))
+
+
+def _read(
+    card: Source, path: Path, settings: Mapping[str, str], limit: int | None
+) -> Iterator[Batch]:
+    """The source's rows, ``limit`` of them or somewhat more; a file that is not in its raw form
+    at all is the user's mistake."""
     try:
-        yield from card.rows(path, **settings)
+        if isinstance(card.rows, Blocks):
+            work = functools.partial(_make, functools.partial(card.rows.made, **settings))
+            blocks = card.rows.read(path, **settings)
+            workers = min(MAKERS, len(os.sched_getaffinity(0)))
+            few = 0 if path.stat().st_size > LARGE and limit is None else ALONE
+            for _, batch in in_order(work, blocks, few=few, workers=workers):
+                yield batch
+        else:
+            yield from _batches(card.rows(path, **settings), limit)
     except UserError as error:
         raise UserError(f"{error}{_resembles(card, path)}") from None
     except (UnicodeDecodeError, csv.Error, IsADirectoryError) as error:

@@ -6,6 +6,7 @@ CommonMark. Nesting deeper than :data:`DEEPEST` is flattened: such pages are bro
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 from typing import Any
@@ -23,10 +24,14 @@ _BLOCKS = {
 _DROPPED = {"script", "style", "noscript", "template", "head", "title", "svg", "iframe", "object"}
 _MARKS = {"strong": "**", "b": "**", "em": "*", "i": "*", "del": "~~", "s": "~~", "strike": "~~"}
 _PLAIN = re.compile(r"<(?:/?p|br ?/?)>|\n{2,}")
+_APART = re.compile(r"[()\s]")
+_WHOLE = re.compile(r"\s*<(?:html|!doctype)", re.IGNORECASE)
 _TAG = re.compile(r"<(?!/?p>|br ?/?>)")
-_SPACE = re.compile("[ \t\r\f\v\n\u00a0]+")
-_RAGGED = re.compile("[\t\r\f\v\n\u00a0]|  ")
-_GAPS = re.compile(r"[ \t]*\n(?:[ \t]*\n)+")
+_WHITE = "\n\u00a0\t\r\f\v"
+"""What is a space in HTML, beside the space itself, and the space that does not break."""
+_SPACES = re.compile("  +")
+_LINES = re.compile(r"\n(?:[ \t]*\n)+")
+_TRAILING = re.compile(r"[ \t]+\n\n")
 
 
 class TooLong(ValueError):
@@ -41,84 +46,152 @@ def to_markdown(markup: str) -> str:
     if len(markup) > LONGEST:
         raise TooLong(f"{len(markup):,} characters of HTML, more than {LONGEST:,}")
     if "<" not in markup:
-        return _SPACE.sub(" ", html.unescape(markup)).strip()
+        return _words(html.unescape(markup)).strip()
     if not _TAG.search(markup):
-        paragraphs = (_SPACE.sub(" ", html.unescape(part)) for part in _PLAIN.split(markup))
+        paragraphs = (_words(html.unescape(part)) for part in _PLAIN.split(markup))
         return "\n\n".join(part for text in paragraphs if (part := text.strip()))
+    body = _parse(markup)
+    return "" if body is None else _gaps(_inside(body, 0)).strip()
+
+
+def _parse(markup: str) -> Any:
+    """The element that holds all of some HTML, or None where there is nothing."""
+    etree, parser = _parser()
+    if not _WHOLE.match(markup):
+        markup = f"<html><body>{markup}</body></html>"
+    try:
+        tree = etree.fromstring(markup, parser)
+    except ValueError:  # bytes said to be in an encoding, which a text has no more
+        return None
+    return None if tree is None else tree.find("body")
+
+
+@functools.cache
+def _parser() -> tuple[Any, Any]:
     try:
         from lxml import etree
-        from lxml import html as parser
     except ImportError:
         raise UserError(
             "HTML is read with the package lxml: pip install 'meadowlark[sources]'"
         ) from None
-    try:
-        tree = parser.fragment_fromstring(markup, create_parent="div")
-    except (etree.ParserError, ValueError):
-        return ""
-    written = "".join(_block(tree, 0))
-    return _GAPS.sub("\n\n", written).strip()
+    return etree, etree.HTMLParser()
 
 
-def _block(element: Any, depth: int) -> list[str]:
+def _inside(element: Any, depth: int) -> str:
     """An element's content, with its inline parts joined and its blocks set apart."""
-    made = [_words(element.text)]
+    if not len(element):
+        return _words(element.text)
+    made: list[str] = []
+    _content(element, depth, made)
+    return "".join(made)
+
+
+def _content(element: Any, depth: int, made: list[str]) -> None:
+    """Append an element's content to what is made."""
+    if text := element.text:
+        made.append(text if text.isprintable() and "  " not in text else _words(text))
+    depth += 1
     for child in element:
-        made += _element(child, depth + 1)
-        made.append(_words(child.tail))
-    return made
+        _element(child, depth, made)
+        if text := child.tail:
+            made.append(text if text.isprintable() and "  " not in text else _words(text))
 
 
 def _words(text: str | None) -> str:
-    """Text with every run of white space as one space; most has none to mend."""
+    """Text with every run of white space as one space."""
     if not text:
         return ""
-    return _SPACE.sub(" ", text) if _RAGGED.search(text) else text
+    if text == "\n":  # what most often stands between two blocks
+        return " "
+    for white in _WHITE:
+        if white in text:
+            text = text.replace(white, " ")
+    return _SPACES.sub(" ", text) if "  " in text else text
 
 
-def _element(element: Any, depth: int) -> list[str]:
+def _gaps(text: str) -> str:
+    """Text with one empty line wherever there are some, and no white space before it."""
+    if "\n\n\n" not in text and " \n" not in text and "\t\n" not in text:
+        return text
+    text = _LINES.sub("\n\n", text)
+    return _TRAILING.sub("\n\n", text)
+
+
+def _gap(made: list[str]) -> None:
+    """Append an empty line to what is made, as :func:`_gaps` would leave it."""
+    while made:
+        if last := made[-1].rstrip(" \t\n"):
+            made[-1] = last
+            break
+        made.pop()
+    made.append("\n\n")
+
+
+def _element(element: Any, depth: int, made: list[str]) -> None:
+    """Append an element to what is made."""
     tag = element.tag
     if not isinstance(tag, str) or tag in _DROPPED:
-        return []
+        return
     if depth > DEEPEST:
-        return [_words("".join(element.itertext()))]
-    if tag == "br":
-        return ["\n"]
-    if tag == "hr":
-        return ["\n\n---\n\n"]
-    if tag == "img":
-        return [f"[image: {alt}]" if (alt := _words(element.get("alt")).strip()) else "[image]"]
-    if tag == "pre":
-        code = "".join(element.itertext()).strip("\n")
+        made.append(_words(_text(element)))
+    elif tag in _BLOCKS:
+        _gap(made)
+        _content(element, depth, made)
+        _gap(made)
+    elif tag == "br":
+        made.append("\n")
+    elif tag == "a":
+        made.append(_link(_inside(element, depth), element.get("href") or ""))
+    elif tag in _MARKS:
+        made.append(_marked(_inside(element, depth), _MARKS[tag]))
+    elif tag in ("ul", "ol"):
+        if element.getparent().tag == "li":
+            made.append("\n")
+        else:
+            _gap(made)
+        _list(element, tag == "ol", depth, made)
+        made.append("\n")
+    elif tag in ("code", "kbd", "tt"):
+        if code := _text(element):
+            tick = "`" * (_run(code) + 1)
+            made.append(f"{tick} {code} {tick}" if len(tick) > 1 else f"`{code}`")
+    elif tag == "blockquote":
+        quoted = _gaps(_inside(element, depth)).strip().split("\n")
+        _gap(made)
+        made += ("\n".join(f"> {line}".rstrip() for line in quoted), "\n\n")
+    elif tag == "pre":
+        code = _text(element).strip("\n")
         fence = "`" * max(3, _run(code) + 1)
-        return [f"\n\n{fence}\n{code}\n{fence}\n\n"]
-    if tag in ("code", "kbd", "tt"):
-        code = "".join(element.itertext())
-        tick = "`" * (_run(code) + 1)
-        return [f"{tick} {code} {tick}" if len(tick) > 1 else f"`{code}`"] if code else []
-    if tag in ("ul", "ol"):
-        inside = element.getparent().tag == "li"
-        return ["\n" if inside else "\n\n", *_list(element, tag == "ol", depth), "\n"]
-    if tag == "table":
-        return ["\n\n", *_table(element), "\n"]
-    inner = "".join(_block(element, depth))
-    if tag in _MARKS:
-        return [_marked(inner, _MARKS[tag])]
-    if tag == "a":
-        return [_link(inner, element.get("href") or "")]
-    if tag in ("sub", "sup"):
-        return [f"{'_' if tag == 'sub' else '^'}{inner}" if inner.strip() else inner]
-    if tag == "blockquote":
-        quoted = _GAPS.sub("\n\n", inner).strip().split("\n")
-        return ["\n\n", "\n".join(f"> {line}".rstrip() for line in quoted), "\n\n"]
-    if tag[0] == "h" and tag[1:].isdigit():
-        return [f"\n\n{'#' * min(int(tag[1:]), 6)} {_words(inner).strip()}\n\n"]
-    return ["\n\n", inner, "\n\n"] if tag in _BLOCKS else [inner]
+        _gap(made)
+        made += (f"{fence}\n{code}\n{fence}", "\n\n")
+    elif tag == "img":
+        alt = _words(element.get("alt")).strip()
+        made.append(f"[image: {alt}]" if alt else "[image]")
+    elif tag == "hr":
+        _gap(made)
+        made += ("---", "\n\n")
+    elif tag == "table":
+        _gap(made)
+        made += (*_table(element), "\n")
+    elif tag in ("sub", "sup"):
+        inner = _inside(element, depth)
+        made.append(f"{'_' if tag == 'sub' else '^'}{inner}" if inner.strip() else inner)
+    elif tag[0] == "h" and tag[1:].isdigit():
+        title = _words(_inside(element, depth)).strip()
+        _gap(made)
+        made += (f"{'#' * min(int(tag[1:]), 6)} {title}", "\n\n")
+    else:
+        _content(element, depth, made)
+
+
+def _text(element: Any) -> str:
+    """All text within an element as it stands."""
+    return "".join(element.itertext()) if len(element) else element.text or ""
 
 
 def _run(code: str) -> int:
     """The longest run of backticks in some code."""
-    return max(map(len, re.findall("`+", code)), default=0)
+    return max(map(len, re.findall("`+", code))) if "`" in code else 0
 
 
 def _marked(inner: str, mark: str) -> str:
@@ -136,29 +209,28 @@ def _link(inner: str, address: str) -> str:
     label = inner.strip()
     if not address.startswith(("http://", "https://")) or label == address:
         return inner
-    if re.search(r"[()\s]", address):
+    if _APART.search(address):
         address = f"<{address}>"
     return f"[{label}]({address})" if label else ""
 
 
-def _list(element: Any, numbered: bool, depth: int) -> list[str]:
-    made, number = [], 0
+def _list(element: Any, numbered: bool, depth: int, made: list[str]) -> None:
+    number = 0
     for item in element:
         if item.tag != "li":
-            made += _element(item, depth + 1)
+            _element(item, depth + 1, made)
             continue
         number += 1
         head = f"{number}. " if numbered else "- "
-        inner = _GAPS.sub("\n\n", "".join(_block(item, depth + 1))).strip()
-        made.append(head + inner.replace("\n", "\n" + " " * len(head)) + "\n")
-    return made
+        inner = _gaps(_inside(item, depth + 1)).strip()
+        made += (head, inner.replace("\n", "\n" + " " * len(head)), "\n")
 
 
 def _table(element: Any) -> list[str]:
     """Rows as lines of cells between bars, a rule under the first."""
     rows = [
         [
-            _words("".join(_block(cell, DEEPEST))).strip().replace("|", "\\|")
+            _words(_inside(cell, DEEPEST)).strip().replace("|", "\\|")
             for cell in row
             if cell.tag in ("td", "th")
         ]

@@ -25,6 +25,23 @@ class Setting:
     values: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """A reader of a raw form of millions of rows, in two halves; called, it is one as any other.
+
+    ``read`` cuts the raw form into blocks, one after the other. ``made`` makes the rows of one
+    block, whichever others there are, so that other processes may do it: both are functions of
+    a module, and a block can be pickled. Both are given the source's settings by keyword.
+    """
+
+    read: Callable[..., Iterator[Any]]
+    made: Callable[..., Rows]
+
+    def __call__(self, raw: Path, **settings: str) -> Iterator[Record | Rejected]:
+        for block in self.read(raw, **settings):
+            yield from self.made(block, **settings)
+
+
 WORDING = Setting("ours", "whose instructions: Medical Meadow's or ours", ("ours", "published"))
 
 

@@ -10,23 +10,26 @@ from __future__ import annotations
 import functools
 import re
 import sqlite3
+import sys
 import tempfile
 import xml.parsers.expat as expat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from meadowlark.errors import UserError
 from meadowlark.records import Record, Rejected
 from meadowlark.sources.archives import open_member
 from meadowlark.sources.markdown import TooLong, to_markdown
+from meadowlark.sources.posts_xml import NoPosts, read_posts
 from meadowlark.sources.raw import text, unreadable
-from meadowlark.sources.source import HubSet, Setting, Source
+from meadowlark.sources.source import Blocks, HubSet, Setting, Source
 
 VOTES = 5
 """Up-votes that an answer of the published collection has at least."""
 SITES = ("academia", "biology", "fitness", "health", "bioinformatics")
-CHUNK = 1 << 20
+BLOCK = 256
+"""Answers that are made into rows at a time."""
 QUESTION, ANSWER = "1", "2"
 ANSWERS = Setting(
     "voted",
@@ -36,8 +39,21 @@ ANSWERS = Setting(
 SITE = Setting("", "the site's name, where the file's does not say it")
 
 
-def rows(raw: Path, answers: str = "voted", site: str = "") -> Iterator[Record | Rejected]:
-    """One record an answer that is chosen, after its question's title and text.
+_Numbered = tuple[int, str, tuple[Any, ...]]
+"""A row for a table behind its place in the file and its id as it stands there."""
+
+
+class Block(NamedTuple):
+    """Some answers with their questions, as :data:`CHOSEN` gives them, of one site; or what could
+    not be read."""
+
+    site: str
+    posts: list[tuple[Any, ...]]
+    unreadable: list[Rejected]
+
+
+def read(raw: Path, answers: str = "voted", site: str = "") -> Iterator[Block]:
+    """The answers that are chosen, in the order of their questions, ready to be made into rows.
 
     ``voted`` takes every answer with 5 votes or more, ``best`` the one with most votes of each
     question, ``accepted`` the one that the asker accepted. Answers not chosen are no rejections.
@@ -46,24 +62,30 @@ def rows(raw: Path, answers: str = "voted", site: str = "") -> Iterator[Record |
     with tempfile.TemporaryDirectory(prefix="meadowlark-") as folder:
         posts = sqlite3.connect(Path(folder) / "posts.sqlite")
         posts.executescript(
-            "pragma journal_mode = off; pragma synchronous = off;"
+            "pragma page_size = 32768; pragma journal_mode = off; pragma synchronous = off;"
+            "pragma locking_mode = exclusive;"
             "create table questions (id integer primary key, title text, body text, tags text,"
             " accepted integer, licence text);"
             "create table answers (id integer primary key, question integer, score integer,"
             " body text, licence text);"
         )
-        rejected: list[Rejected] = []
         with open_member(raw, "Posts.xml") as file:
-            _fill(posts, file, answers, raw, rejected)
-        yield from rejected
-        for row in posts.execute(CHOSEN[answers]):
-            yield _row(row, site)
+            yield Block(site, [], _fill(posts, file, answers, raw))
+        chosen = posts.execute(CHOSEN[answers])
+        while some := chosen.fetchmany(BLOCK):
+            yield Block(site, some, [])
         orphans = posts.execute(
             "select count(*) from answers where question not in (select id from questions)"
         ).fetchone()[0]
-        for _ in range(orphans):
-            yield unreadable("answer without its question", site)
+        yield Block(site, [], [unreadable("answer without its question", site)] * orphans)
         posts.close()
+
+
+def made(block: Block, answers: str = "voted", site: str = "") -> Iterator[Record | Rejected]:
+    """One record an answer, after its question's title and text."""
+    yield from block.unreadable
+    for post in block.posts:
+        yield _row(post, block.site)
 
 
 def _site_of(raw: Path) -> str:
@@ -74,63 +96,85 @@ def _site_of(raw: Path) -> str:
     return ""
 
 
-def _fill(
-    posts: sqlite3.Connection, file: IO[bytes], answers: str, raw: Path, rejected: list[Rejected]
-) -> None:
+def _fill(posts: sqlite3.Connection, file: IO[bytes], answers: str, raw: Path) -> list[Rejected]:
     """The file's posts into the two tables; what is no post is rejected, and a second id."""
-    seen = 0
-    found_posts = False
-
-    def start(name: str, values: dict[str, str]) -> None:
-        nonlocal seen, found_posts
-        if name == "posts":
-            found_posts = True
-        if name != "row" or not found_posts:
-            return
-        seen += 1
-        kind = values.get("PostTypeId")
-        if kind not in (QUESTION, ANSWER):
-            return  # wikis, tag excerpts and moderators' elections
-        try:
-            number, score = int(values["Id"]), int(values.get("Score", 0))
-            licence = values.get("ContentLicense", "")
-            if kind == QUESTION:
-                accepted = int(values.get("AcceptedAnswerId", 0))
-                posts.execute(
-                    "insert into questions values (?, ?, ?, ?, ?, ?)",
-                    (number, values.get("Title", ""), values.get("Body", ""),
-                     values.get("Tags", ""), accepted, licence),
-                )  # fmt: skip
-            elif answers != "voted" or score >= VOTES:
-                posts.execute(
-                    "insert into answers values (?, ?, ?, ?, ?)",
-                    (number, int(values["ParentId"]), score, values.get("Body", ""), licence),
-                )
-        except (KeyError, ValueError) as error:
-            rejected.append(unreadable("not a post", f"post {seen}: {error}"))
-        except sqlite3.IntegrityError:
-            rejected.append(unreadable("duplicate id", f"post {values['Id']}"))
-
-    parser = expat.ParserCreate()
-    parser.StartElementHandler = start
-    parser.EntityDeclHandler = _refuse_entities
-    parser.buffer_text = True
+    tables = _Tables(posts, everything=answers != "voted")
     try:
-        while chunk := file.read(CHUNK):
-            parser.Parse(chunk)
-        parser.Parse(b"", True)
+        for rows_ in read_posts(file):
+            tables.add(rows_)
     except expat.ExpatError as error:
-        if not seen:
+        if not tables.seen:
             raise UserError(f"{raw} is not a readable Posts.xml: {error}") from None
-        rejected.append(unreadable("malformed XML", f"after {seen:,} posts: {error}"))
-    if not found_posts:
-        raise UserError(f"{raw} is no Posts.xml of a Stack Exchange dump: it holds no <posts>")
+        detail = f"after {tables.seen:,} posts: {error}"
+        tables.rejected.append(unreadable("malformed XML", detail))
+    except NoPosts as error:
+        raise UserError(f"{raw} is no Posts.xml of a Stack Exchange dump: {error}") from None
     posts.execute("create index parents on answers (question)")
     posts.commit()
+    return tables.rejected
 
 
-def _refuse_entities(*_: Any) -> None:
-    raise UserError("the XML declares entities, which no dump does: it is not read")
+class _Tables:
+    """The two tables while they are filled. ``seen`` counts rows, used or not."""
+
+    def __init__(self, posts: sqlite3.Connection, *, everything: bool) -> None:
+        self.seen = 0
+        self.rejected: list[Rejected] = []
+        self._posts = posts
+        self._least = -sys.maxsize if everything else VOTES
+
+    def add(self, rows: Iterable[Mapping[str, str]]) -> None:
+        """Some rows of the file into the tables: questions, and answers with enough votes."""
+        questions: list[_Numbered] = []
+        answers: list[_Numbered] = []
+        refused: list[tuple[int, Rejected]] = []
+        for values in rows:
+            self.seen += 1
+            kind = values.get("PostTypeId")
+            if kind not in (QUESTION, ANSWER):
+                continue  # wikis, tag excerpts and moderators' elections
+            try:
+                name = values["Id"]
+                number, score = int(name), int(values.get("Score", 0))
+                if kind == QUESTION:
+                    row = (
+                        number,
+                        values.get("Title", ""),
+                        values.get("Body", ""),
+                        values.get("Tags", ""),
+                        int(values.get("AcceptedAnswerId", 0)),
+                        values.get("ContentLicense", ""),
+                    )
+                    questions.append((self.seen, name, row))
+                elif score >= self._least:
+                    body, licence = values.get("Body", ""), values.get("ContentLicense", "")
+                    parent = int(values["ParentId"])
+                    answers.append((self.seen, name, (number, parent, score, body, licence)))
+            except (KeyError, ValueError) as error:
+                refused.append((self.seen, unreadable("not a post", f"post {self.seen}: {error}")))
+        refused += self._insert("insert into questions values (?, ?, ?, ?, ?, ?)", questions)
+        refused += self._insert("insert into answers values (?, ?, ?, ?, ?)", answers)
+        self.rejected += [each for _, each in sorted(refused, key=lambda pair: pair[0])]
+
+    def _insert(self, into: str, rows: list[_Numbered]) -> Iterator[tuple[int, Rejected]]:
+        """Insert rows, but for those whose id is there already or is no number of a post."""
+        done = 0
+
+        def values() -> Iterator[tuple[Any, ...]]:
+            nonlocal done
+            while done < len(rows):
+                done += 1
+                yield rows[done - 1][2]
+
+        while done < len(rows):
+            try:
+                self._posts.executemany(into, values())
+            except (sqlite3.IntegrityError, OverflowError) as error:
+                seen, name, _ = rows[done - 1]
+                if isinstance(error, OverflowError):
+                    yield seen, unreadable("not a post", f"post {seen}: {error}")
+                else:
+                    yield seen, unreadable("duplicate id", f"post {name}")
 
 
 CHOSEN = {
@@ -228,7 +272,7 @@ SOURCE: Source = Source(
     citation="Stack Exchange data dump; Han et al. 2023, MedAlpaca, arXiv:2304.08247",
     raw="Posts.xml of a site's dump, or the site's .7z; --site where its name does not say it",
     size="40,865 + 27,887 + 9,833 + 7,721 + 5,407 rows in the paper, fewer on its data card",
-    rows=rows,
+    rows=Blocks(read, made),
     verified="real files (the dumps of two other sites, for the format)",
     settings={"answers": ANSWERS, "site": SITE},
     defects=(
