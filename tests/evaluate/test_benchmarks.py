@@ -17,7 +17,8 @@ from meadowlark.cli import run as command_line
 from meadowlark.dataset import read, read_manifest
 from meadowlark.errors import UserError
 from meadowlark.evaluate import benchmarks
-from meadowlark.evaluate.benchmarks import BENCHMARKS, choose_parts, write_definition
+from meadowlark.evaluate.benchmark_files import BENCHMARKS, choose_parts
+from meadowlark.evaluate.benchmarks import write_definition
 from meadowlark.records import Answer, Question
 from tiny_model import make_tiny_model
 
