@@ -145,10 +145,6 @@ def fingerprint(path: Path) -> str:
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
-def _hash_now(path: Path) -> str:
-    return fingerprint(path) if path.exists() else ""
-
-
 def rows_path(path: Path, kind: type[Any]) -> Path:
     """The file that holds rows of ``kind``: the path itself, or the noun's file in a folder."""
     if not path.exists():
