@@ -117,6 +117,11 @@ def _sections(lineage: Lineage, wanted: int, seed: int) -> list[Section]:
     return [section for section in made if section is not None]
 
 
+def _tied(words: str) -> str:
+    """Words in which no line ends between a number and what it belongs to."""
+    return words.replace(" %", "\u00a0%").replace("n = ", "n\u00a0=\u00a0")
+
+
 def render(
     title: str, lineage: Lineage, sections: Sequence[Section], unfinished: Sequence[str] = ()
 ) -> str:
@@ -129,7 +134,7 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters["folded"] = folded
-    environment.filters["tied"] = lambda words: words.replace(" %", "\u00a0%")
+    environment.filters["tied"] = _tied
     template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
     style = (folder / "page.css").read_text(encoding="utf-8")
     html = template.render(
