@@ -213,6 +213,7 @@ def test_the_guide_to_judging_runs(tmp_path: Path, real_data: Path) -> None:
     assert (work / "runs" / "report" / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_the_guide_to_exams_runs(tmp_path: Path) -> None:
     work = tmp_path / "work"
     make_tiny_model(work / "runs" / "model", context=1024)
