@@ -5,7 +5,8 @@
  * clock. What is above it is the real thing: PyTorch's dispatcher and autograd, its caching
  * allocator with its counts, Triton's compiler down to machine code for sm_90, every check of
  * arguments. So it shows that a program runs to its end, what memory it needs, and where it runs
- * out of it; it knows nothing of values or speed. What the host reads back is one.
+ * out of it; it knows nothing of values or speed. What the host reads back is one, of the type that
+ * its size suggests.
  *
  * IMITATED_BYTES is the card's memory, IMITATED_NAME what it calls itself. Built by rehearse.py,
  * which adds a function that returns 0 for every name that PyTorch wants and this file lacks.
@@ -178,7 +179,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, enum cudaMemcp
   if (n <= COPIED_BYTES || where(from) != ON_CARD) memmove(to, from, n);
   if (read_back && n == 1) *(uint8_t *)to = 1;
   if (read_back && n == 4) *(float *)to = 1;
-  if (read_back && n == 8) *(double *)to = 1;
+  if (read_back && n == 8) *(int64_t *)to = 1;
   return 0;
 }
 cudaError_t cudaMemcpy(void *to, const void *from, size_t n, enum cudaMemcpyKind kind) {

@@ -177,13 +177,14 @@ def dry_run(
     kinds = of_layer if every_layer else list(dict.fromkeys(of_layer))
     chosen = [of_layer.index(kind) for kind in kinds]
     fake = FakeTensorMode()
-    liger = gpu and options.run.kernels == "liger"
+    # A compiler keeps and moves about as much as Liger: LLaMA-7B's layers 1.3 % more in memory.
+    fused = gpu and (options.run.kernels == "liger" or options.run.compile)
     model = weightless(
         _with_layers(config, chosen), options, fake, gpu=gpu, recompute=any(recompute)
     )
     model.train()
     ledger = Ledger(block=BLOCK if gpu else 1, hidden=HIDDEN if gpu else None, lengths=load.lengths)
-    with fake, as_on_a_gpu(model, liger=liger) if gpu else contextlib.nullcontext():
+    with fake, as_on_a_gpu(model, liger=fused) if gpu else contextlib.nullcontext():
         batch = _batch(load)
         watch = Watch(ledger, model, compute_dtype(options, gpu=gpu))
         assert len(watch.layers) == len(kinds), "other layers than the configuration says"

@@ -270,7 +270,9 @@ def _notes(options: TrainOptions, device: Device, processes: int) -> list[str]:
         f"({device.source}) and {LAUNCH_S * 1e6:.0f} µs to start an operation: an assumption until "
         "measured"
     ]
-    if options.run.compile:
+    if options.run.compile and device.gpu:
+        notes.append("compiled layers are counted as Liger's kernels, which keep about as much")
+    elif options.run.compile:
         notes.append("memory and time are of layers that are not compiled: an upper bound")
     if processes > 1:
         notes.append(f"{processes} processes: shards and traffic by formula, not by a dry run")

@@ -36,8 +36,7 @@ def weightless(
 ) -> Any:
     """The model as training would have it after ``prepare``, its tensors fake.
 
-    Added tokens are in the configuration already. Compiled layers are planned as PyTorch's own,
-    which hold at least as much.
+    Added tokens are in the configuration already.
     """
     halves = options.model.dtype != "float32"
     dtype = torch.bfloat16 if halves else torch.float32
