@@ -147,16 +147,12 @@ def main() -> None:
             rows += rehearse(options.python, card, modes, Path(name), log)
             if all(row["status"] in ("ok", "out of memory") for row in rows):
                 log.unlink()
-    freeze = [
-        options.python,
-        "-m",
-        "pip",
-        "list",
-        "--format",
-        "json",
-        "--disable-pip-version-check",
-    ]
-    installed = json.loads(subprocess.check_output(freeze, text=True))
+    if options.add and options.out.exists():
+        ran = {(row["card"], row["mode"]) for row in rows}
+        before = json.loads(options.out.read_text())["rows"]
+        rows = [row for row in before if (row["card"], row["mode"]) not in ran] + rows
+    listed = [options.python, "-m", "pip", "list", "--format=json", "--disable-pip-version-check"]
+    installed = json.loads(subprocess.check_output(listed, text=True))
     kept = {package.partition("==")[0] for package in PACKAGES.split()} | {"triton"}
     versions = {p["name"]: p["version"] for p in installed if p["name"] in kept}
     limits = [row["planned_over_allocated"] for row in rows if row.get("planned_over_allocated")]

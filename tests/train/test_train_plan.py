@@ -217,6 +217,7 @@ QUICK = [
 ALL = [(family, method) for family in FAMILIES for method in METHODS]
 
 
+@pytest.mark.filterwarnings("ignore:.*Profiler clears events:UserWarning")  # torch 2.11
 @pytest.mark.parametrize(
     ("family", "method"),
     [pytest.param(*pair, marks=[pytest.mark.slow] * (pair not in QUICK)) for pair in ALL],
@@ -239,6 +240,7 @@ def test_memory_is_what_the_allocator_reports_for_the_real_step(
     assert int(dry.peak(2).sum()) == pytest.approx(measured, rel=0.01)
 
 
+@pytest.mark.filterwarnings("ignore:.*Profiler clears events:UserWarning")  # torch 2.11
 @pytest.mark.parametrize(
     ("family", "method"), [("llama", "full"), ("gemma2", "autocast"), ("llama", "recompute")]
 )
