@@ -10,11 +10,24 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from meadowlark.curate.filter import filter_records
 from meadowlark.dataset import read, read_batches, rows_only_for_tests
 from meadowlark.errors import UserError
-from meadowlark.records import SCHEMAS, Answer, Question, Record, Rejected, from_table, to_table
+from meadowlark.layouts import parse_json, parse_row
+from meadowlark.records import (
+    SCHEMAS,
+    Answer,
+    Grade,
+    Question,
+    Record,
+    Rejected,
+    from_table,
+    rejected_table,
+    to_table,
+)
 
 GOOD = '{"instruction": "fine"}\n'
 
@@ -121,6 +134,41 @@ def test_an_evaluation_row_of_wrong_types_is_rejected(tmp_path: Path) -> None:
     assert rows == [Answer("12", "m", text="3.5")]
     assert len(rejected) == 3
     assert to_table(rows, Answer).num_rows == 1
+
+
+_KEYS = st.sampled_from(
+    "id instruction Instruction input output history source licence tags parents system messages "
+    "conversations instances role content question prompt choices options answer target item model "
+    "text draw logprobs points max_points criterion a b winner preference other".split()
+)
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(codec=None), max_size=8)
+    | st.sampled_from(["user", "assistant", "A", "B", "a"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(st.fixed_dictionaries({"role": inner, "content": inner}), max_size=3)
+        | st.dictionaries(_KEYS | st.text(max_size=3), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    st.dictionaries(_KEYS, _JSON, max_size=8), st.sampled_from([Record, Question, Answer, Grade])
+)
+def test_any_row_is_read_and_can_be_written_or_is_rejected_with_a_reason(raw, kind) -> None:
+    """As JSON writes it, and as it comes back from that."""
+    made = parse_row(parse_json(json.dumps(raw)), kind, 1)
+    if isinstance(made, Rejected):
+        assert made.reason
+        assert rejected_table([made], kind).num_rows == 1
+    else:
+        (again,) = from_table(to_table([made], kind), kind)
+        assert to_table([again], kind).equals(to_table([made], kind))
 
 
 # --------------------------------------------------------------------------- CSV
