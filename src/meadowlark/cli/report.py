@@ -17,8 +17,12 @@ def report(
     ],
     out: Out,
     title: Annotated[
-        str, typer.Option("--title", help="The page's heading: the question you asked.")
-    ] = "What was made, and how well it does",
+        str | None,
+        typer.Option(
+            "--title",
+            help="The page's heading: the question you asked. Without it, what the page is about.",
+        ),
+    ] = None,
     examples: Annotated[
         int, typer.Option("--examples", min=0, help="How many examples of each kind are shown.")
     ] = 6,

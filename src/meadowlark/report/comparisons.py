@@ -12,15 +12,18 @@ from dataclasses import replace
 from typing import Any
 
 from meadowlark.records import Score, Verdict
-from meadowlark.report import plots
+from meadowlark.report import glossary, plots
 from meadowlark.report.content import (
+    Cells,
     Column,
     Details,
+    Facts,
     Figure,
     Link,
     Prose,
     Section,
     Table,
+    Tile,
     counted,
     number,
     percent,
@@ -67,6 +70,10 @@ def section(lineage: Lineage) -> Section | None:
     told_words = answers_in_words(told_scores, names) + grades_in_words(told_scores, names)
     blocks += [Prose(sentence) for sentence in told_words]
     if verdicts:
+        order = " ".join(glossary.order_effect(verdicts, told_scores))
+        blocks.append(Prose(f"Judged were {glossary.how_many(verdicts)} {order}".rstrip()))
+        limits = glossary.limits(verdicts, set(judges), f"judge:{UNNAMED}")
+        blocks.append(Prose(f"What this cannot tell. {limits}"))
         blocks.append(
             Link(
                 "verdicts.html",
@@ -83,14 +90,15 @@ def section(lineage: Lineage) -> Section | None:
         if verdicts:  # the table of verdicts has the counts, by order
             scored = [(run, s) for run, s in scored if s.metric not in COUNTS]
         caption = (
-            "Scores with 95 % intervals. A win counts 1, a tie ½; unreadable verdicts are left out "
-            "and counted, and two bounds count them all as lost or as won."
+            "Scores with 95 % intervals. n says what it counts; unreadable are those of n with an "
+            "unreadable verdict."
         )
-        table = score_table("comparison_scores", caption, scored, names, {})
+        table = score_table("comparison_scores", caption, scored, names, {}, glossary.unit)
+        meanings = Facts(glossary.meanings(s.metric for _, s in scored))
         if len(scored) > MOST_ROWS_OF_A_TABLE:
-            blocks.append(Details(f"All {len(scored):,} scores", [table]))
+            blocks.append(Details("Every score, and what each means", [meanings, table]))
         else:
-            blocks.append(table)
+            blocks += [table, Details("What each score means", [meanings])]
     if verdicts:
         blocks += _verdict_blocks(verdicts, names)
     words = ["a judge model without a name" if j == f"judge:{UNNAMED}" else j for j in judges]
@@ -132,12 +140,7 @@ def answers_in_words(scores: Sequence[Score], names: dict[str, str]) -> list[str
     for judge, own in found.items():
         own.sort(key=lambda s: -s.value)
         for s in own:
-            other = s.task.partition("): ")[2].removeprefix("against ")
-            over = (
-                f"the {other.removeprefix(AVERAGE)}"
-                if AVERAGE in other
-                else names.get(other, other)
-            )
+            over = reference_in_words(s, names)
             sentences.append(
                 f"{_who(judge)}: {names[s.model]} wins {percent(s.value)} against {over} (a tie "
                 f"counts half; {plural(s.n, 'prompt')}; {_interval_in_words(s, 0.5)}). "
@@ -159,6 +162,38 @@ def answers_in_words(scores: Sequence[Score], names: dict[str, str]) -> list[str
                 f"({_interval_in_words(s, 0.0)}). " + _better_in_words(judge, s, names[a], names[b])
             )
     return sentences
+
+
+def reference_in_words(s: Score, names: dict[str, str]) -> str:
+    """Against whom a win rate is: ``the 4 references``, or the only one by name."""
+    other = s.task.partition("): ")[2].removeprefix("against ")
+    return f"the {other.removeprefix(AVERAGE)}" if AVERAGE in other else names.get(other, other)
+
+
+def tiles(scores: Sequence[Score], names: dict[str, str]) -> list[Tile]:
+    """The first comparison at a glance: a win rate against one model, and against several how many
+    of them are better and worse, since their average would hide it."""
+    found = []
+    for s in overall(scores)[:1]:
+        judge = s.task.partition("): ")[0]
+        who = _who(judge, start=False)
+        whom = reference_in_words(s, names)
+        worse, unknown, better = standing(s, scores)
+        alike = len(worse) + len(unknown) + len(better)
+        note = f"{names[s.model]} against {whom}, by {who}; {plural(s.n, 'prompt')}"
+        if alike:
+            value = f"better than {len(better)}, worse than {len(worse)}"
+            if OVERLAP in judge:
+                value = f"more than {len(better)}, less than {len(worse)}"
+            title = "words shared" if OVERLAP in judge else "preferred"
+            if unknown:
+                note += f"; {len(unknown)} undecided"
+            found.append(Tile(f"{title}, of {alike} models", value, note))
+        else:
+            title = "words shared, win rate" if OVERLAP in judge else "win rate"
+            value = percent(s.value, 0)
+            found.append(Tile(title, value, f"{note}; {_interval_in_words(s, 0.5)}"))
+    return found
 
 
 GRADED = {"rubric_score": "of the rubric’s points", "mean_points": "points on average"}
@@ -261,11 +296,14 @@ def _who(judge: str, *, start: bool = True) -> str:
 
 
 def _interval_in_words(s: Score, equal: float) -> str:
+    return _limits_in_words(s, f", equal is {number(100 * equal, 0)}")
+
+
+def _limits_in_words(s: Score, equal: str = "") -> str:
     lost = f"; {s.n_unreadable:,} with an unreadable verdict" if s.n_unreadable else ""
     if s.low is None or s.high is None:
         return f"no interval: too few prompts{lost}"
-    low, high = number(100 * s.low, 1), number(100 * s.high, 1)
-    return f"95 %: {low} to {high}, equal is {number(100 * equal, 0)}{lost}"
+    return f"95 %: {number(100 * s.low, 1)} to {number(100 * s.high, 1)}{equal}{lost}"
 
 
 def _winner_in_words(judge: str, s: Score) -> str:
@@ -281,30 +319,41 @@ def _winner_in_words(judge: str, s: Score) -> str:
     return _verdict_in_words(s, 0.5, "Better", "Worse")
 
 
+def standing(average: Score, scores: Sequence[Score]) -> tuple[list[Score], ...]:
+    """The win rates that an average over references is made of: those shown to be worse than
+    equal, those not shown to differ, and those better. All empty for a rate that is no average."""
+    judge, _, of = average.task.partition("): ")
+    worse: list[Score] = []
+    unknown: list[Score] = []
+    better: list[Score] = []
+    for s in scores if of.startswith(AVERAGE) else ():
+        if s.metric != "win_rate" or s.model != average.model or LABELLED in s.task:
+            continue
+        if not s.task.startswith(f"{judge}): against "):
+            continue
+        below = s.high is not None and s.high < 0.5
+        above = s.low is not None and s.low > 0.5
+        (worse if below else better if above else unknown).append(s)
+    return worse, unknown, better
+
+
 def _one_by_one(judge: str, average: Score, scores: Sequence[Score], names: dict[str, str]) -> str:
     """What an average over references is made of: better than these, worse than those. Empty for
     a rate that is no average, of which the average's own verdict would hide the rest."""
-    if AVERAGE not in average.task:
-        return ""
     overlaps = OVERLAP in judge
-    groups: dict[str, list[str]] = {
-        "fewer words shared than by" if overlaps else "worse than": [],
-        "not shown to differ from": [],
-        "more words shared than by" if overlaps else "better than": [],
-    }
-    worse, unknown, better = groups.values()
-    for s in scores:
-        start = f"{judge}): against "
-        if s.metric != "win_rate" or s.model != average.model or LABELLED in s.task:
-            continue
-        if not s.task.startswith(start) or AVERAGE in s.task:
-            continue
-        other = s.task.removeprefix(start)
-        words = f"{names.get(other, other)} ({percent(s.value)}; {_interval_in_words(s, 0.5)})"
-        below = s.high is not None and s.high < 0.5
-        above = s.low is not None and s.low > 0.5
-        (worse if below else better if above else unknown).append(words)
-    found = [f"{how} {', '.join(those)}" for how, those in groups.items() if those]
+    headings = (
+        "fewer words shared than by" if overlaps else "worse than",
+        "not shown to differ from",
+        "more words shared than by" if overlaps else "better than",
+    )
+    found = []
+    for how, those in zip(headings, standing(average, scores), strict=True):
+        told = []
+        for s in those:
+            other = s.task.partition("): against ")[2]
+            told.append(f"{names.get(other, other)} ({percent(s.value)}; {_limits_in_words(s)})")
+        if told:
+            found.append(f"{how} {', '.join(told)}")
     return f"One by one: {'; '.join(found)}." if found else ""
 
 
@@ -363,11 +412,21 @@ def _bar_plots(rates: Sequence[Score], names: dict[str, str], axis: str, name: s
             x_label=axis,
             y_label="win rate (%)",
             reference=plots.Reference("equal", 0.5),
+            counts=[max(s.n for s in own if _category(s, names) == c) for c in categories],
         )
-        n = ", ".join(f"{n:,}" for n in sorted({s.n for s in own}))
-        caption = f"Win rates by {axis}, with 95 % intervals; {_who(judge, start=False)}. n = {n}."
+        over = _over(own)
+        caption = (
+            f"Win rates by {axis}{over}, with 95 % intervals; {_who(judge, start=False)}. "
+            "n: prompts behind each."
+        )
         figures.append(Figure(drawn, caption))
     return figures
+
+
+def _over(rates: Sequence[Score]) -> str:
+    """Against whom, where every rate of a plot by label is against the same."""
+    whom = {s.task.partition("): ")[2].partition(LABELLED)[0] for s in rates}
+    return f" ({whom.pop()})" if len(whom) == 1 else ""
 
 
 def _category(s: Score, names: dict[str, str]) -> str:
@@ -414,8 +473,13 @@ def _rate_plot(rates: Sequence[Score], names: dict[str, str]) -> Figure:
     return Figure(
         drawn,
         f"Win rates{f' of {names[rates[0].model]}' if alone else ''} with 95 % intervals. "
-        f"n = {n} items; {plural(lost, 'item')} unreadable.",
+        f"n = {n} prompts each; {plural(lost, 'prompt')} with an unreadable verdict.",
     )
+
+
+def _place_shown(row: Cells) -> str:
+    """Where the first model's answer stood: first, second, or both orders together."""
+    return {row["a"]: "first", row["b"]: "second"}.get(row["shown_first"], "both")
 
 
 def _verdict_blocks(verdicts: Sequence[Verdict], names: dict[str, str]) -> list[Any]:
@@ -457,26 +521,39 @@ def _verdict_blocks(verdicts: Sequence[Verdict], names: dict[str, str]) -> list[
     drawn = plots.share_plot("verdicts", "How the verdicts fell", f"{words}.", bars, kinds)
     told = [Column("judge", text("by")), Column("criterion", text("criterion"))]
     single = len({(row["by"], row["criterion"]) for row in rows}) == 1
-    columns = [
-        *([] if single else told),
+    alone = len({row["a"] for row in rows}) == 1
+    first, second = ("won", "lost") if alone else ("first wins", "second wins")
+    models = [
         Column("first model", lambda r: names[r["a"]], "code", title=lambda r: r["a"]),
         Column("second model", lambda r: names[r["b"]], "code", title=lambda r: r["b"]),
-        Column("shown first", lambda r: names.get(r["shown_first"], "either"), "code"),
-        Column("n", counted("n"), "number"),
-        Column("first wins", counted("first_wins"), "number"),
-        Column("tie", counted("ties"), "number"),
-        Column("both bad", counted("both_bad"), "number"),
-        Column("second wins", counted("second_wins"), "number"),
-        Column("unreadable", counted("unreadable"), "number"),
     ]
+    if alone:
+        models = [Column("against", lambda r: names[r["b"]], "code", title=lambda r: r["b"])]
+    columns = [
+        *([] if single else told),
+        *models,
+        Column("shown", _place_shown),
+        Column("verdicts", counted("n"), "number"),
+        Column(first, counted("first_wins"), "number"),
+        Column("tied", counted("ties"), "number"),
+        Column("both bad", counted("both_bad"), "number"),
+        Column(second, counted("second_wins"), "number"),
+        Column("unread\u00adable", counted("unreadable"), "number"),
+    ]
+    if not any(row["both_bad"] for row in rows):
+        columns = [column for column in columns if column.label != "both bad"]
+    one = names[rows[0]["a"]] if alone else "the first model"
     caption = (
-        "Verdicts, all and by which answer was shown first"
+        "Verdicts"
+        + (f" on {one}" if alone else "")
+        + ", all and by order"
         + (f", by {rows[0]['by']} for {rows[0]['criterion']}" if single else "")
-        + ". A judge that looks only at the content gives the same in both orders."
+        + f". Shown: where the answer of {one} stood. A judge that looks only at the content gives "
+        "the same in both orders."
     )
     told_of = f"{len(verdicts):,} verdicts"
     blocks = [
         Figure(drawn, f"How the verdicts fell. n = {told_of}, both orders."),
-        Table("verdicts", caption, columns, rows),
+        Table("verdicts", caption, columns, rows, tight=True),
     ]
     return blocks if len(bars) <= MOST_ROWS else [Details(f"How the {told_of} fell", blocks)]

@@ -34,13 +34,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """``name`` is its file's name beside the page; ``rows`` are what that file holds."""
+    """``name`` is its file's name beside the page; ``rows`` are what that file holds. A ``tight``
+    one is set small enough on a narrow screen to be seen whole."""
 
     name: str
     caption: str
     columns: Sequence[Column]
     rows: Sequence[Cells]
     kind: str = field(default="table", init=False)
+    tight: bool = False
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,8 @@ def percent(value: Any, digits: int = 1) -> str:
 
 
 def short(value: Any) -> str:
-    """Any JSON scalar as a person reads it: four significant digits, thousands separated."""
+    """Any JSON scalar as a person reads it: four significant digits, thousands separated, a true
+    minus sign."""
     if value is None or value == "":
         return ABSENT
     if isinstance(value, bool):
@@ -214,9 +217,14 @@ def short(value: Any) -> str:
         if not math.isfinite(value):
             return ABSENT
         if value == int(value) and abs(value) < 1e15:
-            return f"{value:,.0f}"
-        return f"{value:,.4g}" if 1e-3 <= abs(value) < 1e6 else f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+            return _minus(f"{value:,.0f}")
+        return _minus(f"{value:,.4g}" if 1e-3 <= abs(value) < 1e6 else f"{value:.3g}")
+    return _minus(f"{value:,}") if isinstance(value, int) else str(value)
+
+
+def _minus(words: str) -> str:
+    """The sign of a number as a minus; the hyphen of an exponent stays, as programs read it."""
+    return f"−{words[1:]}" if words.startswith("-") else words
 
 
 def text(key: str) -> Callable[[Cells], str]:

@@ -45,7 +45,6 @@ from meadowlark.report.lineage import Lineage, trace
 from meadowlark.report.read import find_runs
 
 PAGE = "report.html"
-TITLE = "What was made, and how well it does"
 RESEARCH = (
     "Research use only. Nothing on this page, and no model it describes, is for decisions about "
     "anybody’s care."
@@ -60,7 +59,7 @@ def report(
     runs: Sequence[Path],
     out: Path,
     *,
-    title: str = TITLE,
+    title: str | None = None,
     examples: int = 6,
     seed: int = 42,
     force: bool = False,
@@ -69,12 +68,13 @@ def report(
 
     Writes ``report.html``, ``report.json`` (every table, the lineage in full), ``tables/NAME.csv``
     and, where answers were compared, ``verdicts.html`` with every verdict. ``examples`` is how many
-    of each kind are shown.
+    of each kind are shown; without a ``title`` the page's is :func:`headline`.
     """
     if examples < 0:
         raise UserError(f"--examples {examples}: expected 0 or more")
     found, unfinished = find_runs(runs)
     lineage = trace(found)
+    title = title or headline(lineage)
     run = open_run(
         "report",
         out,
@@ -152,6 +152,36 @@ def render(
     return html if html.endswith("\n") else html + "\n"
 
 
+def headline(lineage: Lineage) -> str:
+    """What the runs are about, as the page's title: the model trained, the models compared or
+    examined, or the data."""
+    trained = [run.label for run in lineage.runs if run.stage == "train"]
+    if trained:
+        return f"How {trained[-1]} was made, and how well it does"
+    names = scores.model_names(lineage.runs)
+    told = [s for run in scores.compared(lineage) for s in run.scores]
+    rates = comparisons.overall(told)
+    if rates:
+        models = list(dict.fromkeys(names[s.model] for s in rates))
+        whom = comparisons.reference_in_words(rates[0], names)
+        return f"{_listed(models)} against {whom}: whose answers are preferred?"
+    graded = [s for s in told if s.metric in comparisons.GRADED]
+    if graded:
+        return f"{_listed(list(dict.fromkeys(names[s.model] for s in graded)))}: answers graded"
+    sat = [s for run in scores.examined(lineage) for s in run.scores]
+    if sat:
+        models = list(dict.fromkeys(scores.rename(s.model, names) for s in sat))
+        return f"{_listed(models)}: exam results"
+    return f"What {lineage.runs[-1].label} holds, and where it came from"
+
+
+def _listed(models: Sequence[str]) -> str:
+    """Up to three names; of more, how many."""
+    if len(models) > 3:
+        return f"{len(models):,} models"
+    return " and ".join(models) if len(models) < 3 else f"{models[0]}, {models[1]} and {models[2]}"
+
+
 def tiles(lineage: Lineage) -> list[Tile]:
     """What a reader wants first: how much data, what model, what it came to."""
     found: list[Tile] = []
@@ -178,12 +208,7 @@ def tiles(lineage: Lineage) -> list[Tile]:
         who = " → ".join(scores.rename(s.model, names) for s in of_task[:3])
         level = f", chance {percent(chance[task], 0)}" if task in chance else ""
         found.append(Tile(f"accuracy, {task}", values, f"{who}{level}, n = {of_task[0].n:,}"))
-    rates = comparisons.overall([s for run in scores.compared(lineage) for s in run.scores])
-    for s in rates[:1]:
-        low_high = "" if s.low is None or s.high is None else f", {scores.bounds(s)}"
-        whom = s.task.partition("): ")[2].replace("average over ", "against ")
-        who = f"{names[s.model]} {scores.rename(whom, names)}"
-        found.append(Tile("win rate", percent(s.value, 0), f"{who}{low_high}"))
+    found += comparisons.tiles([s for run in scores.compared(lineage) for s in run.scores], names)
     return found
 
 

@@ -274,11 +274,12 @@ def bar_plot(
     x_label: str,
     y_label: str,
     reference: Reference | None = None,
+    counts: Sequence[int] = (),
 ) -> Markup:
     """Grouped vertical bars of shares (0 to 1), each with its per cent above it.
 
     A bar with an interval has a whisker, and its per cent above that. ``reference`` is a level
-    across the plot.
+    across the plot. ``counts`` are written below the categories, as the n of each.
     """
     told = [v for g in groups for v in g.values if v is not None]
     told += [i[1] for g in groups for i in g.intervals if i is not None]
@@ -290,7 +291,8 @@ def bar_plot(
     axes = _Axes(46, top, WIDTH - 8, top + 200, (0, len(categories)), (0, y_ticks[-1]))
     slot = (axes.right - axes.left) / max(len(categories), 1)
     names = [_two_lines(category, slot) for category in categories]
-    more = 15 if any(second for _, second in names) else 0
+    below = 15 if any(second for _, second in names) else 0
+    more = below + (15 if counts else 0)
     body = legend + _frame(axes, (), y_ticks, "", y_label, lambda v: f"{100 * v:g}")
     body.append(label(axes.right, axes.bottom + 38 + more, x_label, "axis", "end"))
     wide = min(34.0, 0.82 * slot / max(len(groups), 1))
@@ -306,6 +308,9 @@ def bar_plot(
         body.append(label(middle, axes.bottom + 19, first, "tick", "middle"))
         if second:
             body.append(label(middle, axes.bottom + 34, second, "tick", "middle"))
+        if counts:
+            told = f"n = {counts[place]:,}"
+            body.append(label(middle, axes.bottom + 34 + below, told, "small", "middle"))
         for index, group in enumerate(groups):
             value = group.values[place]
             if value is None:

@@ -7,7 +7,7 @@ made from, else to exams (``exams``).
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from meadowlark.records import Question, Score
 from meadowlark.report import plots
@@ -132,7 +132,9 @@ def score_table(
     scores: Sequence[tuple[RunFolder, Score]],
     names: dict[str, str],
     chance: dict[str, float],
+    unit: Callable[[str], str] = lambda metric: "",
 ) -> Table:
+    """Scores as rows; ``unit`` tells what the n of a metric counts."""
     rows = [
         {
             "run": run.label,
@@ -158,7 +160,7 @@ def score_table(
     if any(row["chance"] is not None for row in rows):
         columns.append(Column("chance", lambda r: percent(r["chance"]), "number"))
     columns += [
-        Column("n", counted("n"), "number"),
+        Column("n", lambda r: f"{counted('n')(r)} {unit(r['metric'])}".rstrip(), "number"),
         Column("unreadable", counted("n_unreadable"), "number"),
     ]
     return Table(name, caption, columns, rows)
@@ -167,7 +169,8 @@ def score_table(
 def metric_in_words(metric: str) -> str:
     """``win_rate`` as ``win rate``, ``rouge_l_f1`` as ``ROUGE-L F1``."""
     words = re.sub(r"^rouge_(\w)", lambda found: f"ROUGE-{found[1].upper()}", metric)
-    words = words.replace("mcnemar", "McNemar").replace("_", " ")
+    words = words.replace("mcnemar", "McNemar").replace("alpacare", "AlpaCare")
+    words = words.replace("_", " ")
     return re.sub(r"\bf1\b", "F1", words)
 
 

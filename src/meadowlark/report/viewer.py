@@ -106,7 +106,9 @@ def pages(lineage: Lineage, research: str) -> dict[str, str]:
     }
     summary = (
         f"{plural(len(items), 'prompt')}, {plural(len(verdicts), 'verdict')}, by "
-        + ", ".join(sorted({v.by for v in verdicts}))
+        + ", ".join(sorted({v.by for v in verdicts})).replace(
+            f"judge:{comparisons.UNNAMED}", "a judge model without a name"
+        )
     )
     folder = resources.files("meadowlark.report")
     environment = jinja2.Environment(
@@ -154,6 +156,7 @@ def _items(
     for verdict in verdicts:
         by_item.setdefault(verdict.item, []).append(verdict)
     made = []
+    raters = len({v.by for v in verdicts})  # one is named above all prompts
     for number, (item, rows) in enumerate(by_item.items(), start=1):
         asked = questions.get(item)
         models = list(dict.fromkeys([v.a for v in rows] + [v.b for v in rows]))
@@ -172,8 +175,11 @@ def _items(
         several = len({v.criterion for v in rows}) > 1
         for (a, b, by, criterion), cells in grouped.items():
             pair = f"{names[a]} against {names[b]}" + (f", {criterion}" if several else "")
+            rater = by if raters > 1 else ""
             own = flags[(criterion, a, b), by]
-            one.rows.append({"pair": pair, "by": by, "cells": _cells(cells, names), "flags": own})
+            one.rows.append(
+                {"pair": pair, "by": rater, "cells": _cells(cells, names), "flags": own}
+            )
             for v in cells:
                 words = v.raw or (f"({v.note})" if v.note else "")
                 if words:
