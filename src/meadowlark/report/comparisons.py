@@ -71,7 +71,7 @@ def section(lineage: Lineage) -> Section | None:
     blocks += [Prose(sentence) for sentence in told_words]
     if verdicts:
         order = " ".join(glossary.order_effect(verdicts, told_scores))
-        blocks.append(Prose(f"Judged were {glossary.how_many(verdicts)} {order}".rstrip()))
+        blocks.append(Prose(f"{glossary.how_many(verdicts)} {order}".rstrip()))
         limits = glossary.limits(verdicts, set(judges), f"judge:{UNNAMED}")
         blocks.append(Prose(f"What this cannot tell. {limits}"))
         blocks.append(
@@ -140,9 +140,10 @@ def answers_in_words(scores: Sequence[Score], names: dict[str, str]) -> list[str
     for judge, own in found.items():
         own.sort(key=lambda s: -s.value)
         for s in own:
-            over = reference_in_words(s, names)
+            over = "on average " if AVERAGE in s.task else ""
+            over += f"against {reference_in_words(s, names)}"
             sentences.append(
-                f"{_who(judge)}: {names[s.model]} wins {percent(s.value)} against {over} (a tie "
+                f"{_who(judge)}: {names[s.model]} wins {percent(s.value)} {over} (a tie "
                 f"counts half; {plural(s.n, 'prompt')}; {_interval_in_words(s, 0.5)}). "
                 + (_one_by_one(judge, s, scores, names) or _winner_in_words(judge, s))
             )
@@ -165,9 +166,9 @@ def answers_in_words(scores: Sequence[Score], names: dict[str, str]) -> list[str
 
 
 def reference_in_words(s: Score, names: dict[str, str]) -> str:
-    """Against whom a win rate is: ``the 4 references``, or the only one by name."""
+    """Against whom a win rate is: ``4 references``, or the only one by name."""
     other = s.task.partition("): ")[2].removeprefix("against ")
-    return f"the {other.removeprefix(AVERAGE)}" if AVERAGE in other else names.get(other, other)
+    return other.removeprefix(AVERAGE) if AVERAGE in other else names.get(other, other)
 
 
 def tiles(scores: Sequence[Score], names: dict[str, str]) -> list[Tile]:
@@ -185,10 +186,10 @@ def tiles(scores: Sequence[Score], names: dict[str, str]) -> list[Tile]:
             value = f"better than {len(better)}, worse than {len(worse)}"
             if OVERLAP in judge:
                 value = f"more than {len(better)}, less than {len(worse)}"
-            title = "words shared" if OVERLAP in judge else "preferred"
+            title = "words shared" if OVERLAP in judge else "preference"
             if unknown:
                 note += f"; {len(unknown)} undecided"
-            found.append(Tile(f"{title}, of {alike} models", value, note))
+            found.append(Tile(f"{title}, against {alike} models", value, note))
         else:
             title = "words shared, win rate" if OVERLAP in judge else "win rate"
             value = percent(s.value, 0)
@@ -473,7 +474,7 @@ def _rate_plot(rates: Sequence[Score], names: dict[str, str]) -> Figure:
     return Figure(
         drawn,
         f"Win rates{f' of {names[rates[0].model]}' if alone else ''} with 95 % intervals. "
-        f"n = {n} prompts each; {plural(lost, 'prompt')} with an unreadable verdict.",
+        f"n = {n} prompts; {plural(lost, 'prompt')} with an unreadable verdict.",
     )
 
 

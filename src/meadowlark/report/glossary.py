@@ -178,7 +178,8 @@ def limits(verdicts: Sequence[Verdict], judges: set[str], unnamed: str) -> str:
     lines = [
         "A preferred answer need not be a correct one: no answer was checked for its facts.",
         "Nothing here was validated clinically.",
-        "The intervals cover which prompts were drawn, not whether the judge is right.",
+        "A 95\u00a0% interval tells how far a number may move with other prompts of the kind, not "
+        "whether the judge is right.",
     ]
     models = {j for j in judges if j.startswith("judge:") and j != "judge:overlap"}
     if unnamed in judges:

@@ -157,7 +157,7 @@ def headline(lineage: Lineage) -> str:
     examined, or the data."""
     trained = [run.label for run in lineage.runs if run.stage == "train"]
     if trained:
-        return f"How {trained[-1]} was made, and how well it does"
+        return f"The model “{trained[-1]}”: how it was made, and how well it does"
     names = scores.model_names(lineage.runs)
     told = [s for run in scores.compared(lineage) for s in run.scores]
     rates = comparisons.overall(told)

@@ -161,9 +161,9 @@ def score_table(
         columns.append(Column("chance", lambda r: percent(r["chance"]), "number"))
     columns += [
         Column("n", lambda r: f"{counted('n')(r)} {unit(r['metric'])}".rstrip(), "number"),
-        Column("unreadable", counted("n_unreadable"), "number"),
+        Column("unread\u00adable", counted("n_unreadable"), "number"),
     ]
-    return Table(name, caption, columns, rows)
+    return Table(name, caption, columns, rows, tight=True)
 
 
 def metric_in_words(metric: str) -> str:

@@ -1,0 +1,131 @@
+"""What a reader who knows nothing of the project finds on the page of compared answers."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from test_report_page import Page
+
+from meadowlark.dataset import open_run
+from meadowlark.evaluate.graded import RUBRIC, score_grades
+from meadowlark.evaluate.score import score_verdicts
+from meadowlark.evaluate.texts import Texts
+from meadowlark.records import Grade, Verdict
+from meadowlark.report import glossary
+from meadowlark.report.comparisons import COUNTS
+from meadowlark.report.content import short
+from meadowlark.report.page import report
+
+ITEMS = [f"i{n}" for n in range(12)]
+LABELS = {item: "easy" if n < 8 else "hard" for n, item in enumerate(ITEMS)}
+
+
+def verdicts(by: str = "judge:unnamed", model: str = "m") -> list[Verdict]:
+    """The model beats ``weak`` always, loses to ``strong`` always, and of ``even`` a judge prefers
+    whichever answer is shown first."""
+    return [
+        Verdict(item, "preference", model, other, order, winner, by)  # type: ignore[arg-type]
+        for item, order in itertools.product(ITEMS, "ab")
+        for other, winner in (("weak", "a"), ("strong", "b"), ("even", order))
+    ]
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Page:
+    rows = verdicts()
+    scores, _, _ = score_verdicts(rows, texts=Texts(labels={"difficulty": LABELS}))
+    run = open_run("score", tmp_path / "s", options={}, inputs={})
+    with run:
+        run.write(rows, Verdict)
+        run.write_json("scores.json", [asdict(s) for s in scores])
+        run.finish()
+    report([tmp_path / "s"], tmp_path / "report")
+    return Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8"))
+
+
+def test_an_average_over_references_is_never_the_number_at_a_glance(page: Page) -> None:
+    text = page.text.replace("\u00a0", " ")
+    assert "preference, against 3 models better than 1, worse than 1" in text
+    assert "12 prompts; 1 undecided" in text
+    assert "m against 3 references: whose answers are preferred?" in text
+
+
+def test_prompts_verdicts_and_orders_are_told_apart(page: Page) -> None:
+    text = page.text.replace("\u00a0", " ")
+    assert "12 prompts, 3 pairs of models, each in both orders: 72 verdicts, all readable." in text
+    assert "n = 8" in text
+    assert "n = 4" in text
+    assert "24 verdicts" in text  # of a rate in one order, or of a strength
+
+
+def test_the_order_effect_and_the_limits_stand_outside_any_fold(page: Page) -> None:
+    text = page.text.replace("\u00a0", " ")
+    # Of 72 verdicts the first shown won 24 of "even" and half of the other 48.
+    order = "The answer shown first won 66.7 %"
+    assert text.index(order) < text.index("Every score, and what each means")
+    assert "the verdict stayed the same on 0.0 to 100.0 % of prompts" in text
+    for limit in ("need not be a correct one", "validated clinically", "The judge is not named",
+                  "no person and no other judge"):  # fmt: skip
+        assert text.index(limit) < text.index("Every score, and what each means")
+
+
+def test_limits_are_those_of_the_verdicts_given() -> None:
+    rows = [*verdicts("judge:x"), *verdicts("human:ann")]
+    told = glossary.limits(rows, {"judge:x", "human:ann"}, "judge:unnamed")
+    assert "not named" not in told
+    assert "no person" not in told
+    one_order = [v for v in rows if v.shown_first == "a"]
+    assert "one order only" in glossary.limits(one_order, {"human:ann"}, "judge:unnamed")
+
+
+def test_every_metric_that_score_gives_is_defined(tmp_path: Path) -> None:
+    lengths = {(i, m): 10 * n for n, i in enumerate(ITEMS) for m in ("m", "k")}
+    lengths |= {(i, o): 7 for i in ITEMS for o in ("weak", "strong", "even")}
+    judged = [
+        Verdict(**{**asdict(v), "preference": 0.9 if v.winner == "a" else 0.2})
+        for v in verdicts("judge:x")
+    ]
+    rows = [*judged, *verdicts("judge:y"), *verdicts("human:ann"), *verdicts("human:bo")]
+    rows += verdicts("judge:x", "k")[:40]
+    found = {s.metric for s in score_verdicts(rows, texts=Texts(lengths=lengths))[0]}
+    assert {"agreement_gwet", "paired_t_p", "length_controlled_win_rate", "preference_rate"} < found
+    run = open_run("judge", tmp_path / "g", options={}, inputs={})
+    grades = [
+        Grade(item, criterion, model, float(n % (3 if model == "m" else 4)), 10.0, "judge:x")
+        for criterion in ("correctness", "helpfulness")
+        for model in "mk"
+        for n, item in enumerate(ITEMS)
+    ]
+    with run:
+        run.write(grades, Grade)
+        run.finish()
+    run = open_run("judge", tmp_path / "r", options={}, inputs={})
+    with run:
+        failed = Grade(ITEMS[0], "correctness", "m", None, 10.0, "judge:x")
+        run.write([failed, *grades[1:]], Grade)
+        run.write_json(RUBRIC, [])
+        run.finish()
+    found |= {s.metric for s in score_grades([tmp_path / "r"], 1)}
+    assert {"rubric_difference", "rubric_score_unscored_lost"} < found
+    found |= {s.metric for s in score_grades([tmp_path / "g"], 1)}
+    assert found - set(COUNTS) <= set(glossary.MEANINGS)
+    shown = glossary.meanings(found)
+    assert len(shown) == len(found - set(COUNTS))
+    assert all(glossary.unit(metric) for metric in found - set(COUNTS))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(-1.3431, "−1.343"), (-2, "−2"), (-3.0, "−3"), (-1e-5, "−1e-05")]
+)
+def test_a_negative_number_has_a_true_minus_sign(value: float, words: str) -> None:
+    assert short(value) == words
+
+
+def test_no_number_on_the_page_has_a_hyphen_for_a_minus(page: Page) -> None:
+    cells = [word.strip() for word in page.words]
+    assert any(re.fullmatch(r"−[\d.]+", cell) for cell in cells)
+    assert not any(re.fullmatch(r"-[\d.]+", cell) for cell in cells)
