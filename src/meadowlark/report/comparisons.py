@@ -512,8 +512,11 @@ def _verdict_blocks(verdicts: Sequence[Verdict], names: dict[str, str]) -> list[
                     **{key: one[w] for w, key in WINNERS.items()},
                 }
             )
-    kinds = [("first wins", "s0 bar"), ("tie", "tie"), ("both bad", "bad"),
-             ("second wins", "s1 bar"), ("unreadable", "unreadable")]  # fmt: skip
+    alone = len({row["a"] for row in rows}) == 1
+    one = names[rows[0]["a"]] if alone else "the first model"
+    kinds = [(f"{one} wins", "s0 bar"), ("tie", "tie"), ("both bad", "bad"),
+             (f"the {'other' if alone else 'second'} wins", "s1 bar"),
+             ("unreadable", "unreadable")]  # fmt: skip
     words = "; ".join(
         f"{title}: "
         + ", ".join(f"{kind} {percent(s)}" for (kind, _), s in zip(kinds, shares, strict=True))
@@ -522,7 +525,6 @@ def _verdict_blocks(verdicts: Sequence[Verdict], names: dict[str, str]) -> list[
     drawn = plots.share_plot("verdicts", "How the verdicts fell", f"{words}.", bars, kinds)
     told = [Column("judge", text("by")), Column("criterion", text("criterion"))]
     single = len({(row["by"], row["criterion"]) for row in rows}) == 1
-    alone = len({row["a"] for row in rows}) == 1
     first, second = ("won", "lost") if alone else ("first wins", "second wins")
     models = [
         Column("first model", lambda r: names[r["a"]], "code", title=lambda r: r["a"]),
@@ -543,12 +545,12 @@ def _verdict_blocks(verdicts: Sequence[Verdict], names: dict[str, str]) -> list[
     ]
     if not any(row["both_bad"] for row in rows):
         columns = [column for column in columns if column.label != "both bad"]
-    one = names[rows[0]["a"]] if alone else "the first model"
+    who = _who(f"{rows[0]['criterion']} ({rows[0]['by']}", start=False)
     caption = (
         "Verdicts"
         + (f" on {one}" if alone else "")
         + ", all and by order"
-        + (f", by {rows[0]['by']} for {rows[0]['criterion']}" if single else "")
+        + (f", by {who}" if single else "")
         + f". Shown: where the answer of {one} stood. A judge that looks only at the content gives "
         "the same in both orders."
     )

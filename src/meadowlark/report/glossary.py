@@ -144,24 +144,31 @@ def how_many(verdicts: Sequence[Verdict]) -> str:
 def order_effect(verdicts: Sequence[Verdict], scores: Sequence[Score]) -> list[str]:
     """For each rater of both orders, how often the answer shown first won, and how often the
     orders agreed."""
-    points = {"a": 1.0, "b": 0.0, "tie": 0.5, "both_bad": 0.5}
     raters = list(dict.fromkeys((v.by, v.criterion) for v in verdicts))
     lines = []
     for by, criterion in raters:
         own = [v for v in verdicts if (v.by, v.criterion) == (by, criterion)]
-        first = [
-            points[v.winner] if v.shown_first == "a" else 1 - points[v.winner]
-            for v in own
-            if v.winner in points
-        ]
-        if not first or len({v.shown_first for v in own}) < 2:
+        whole = _first_won(own)
+        if whole is None:
             continue
         agreed = [
             s
             for s in scores
             if s.metric == "positional_agreement" and s.task.startswith(f"{criterion} ({by}): ")
         ]
-        line = f"The answer shown first won {percent(sum(first) / len(first))}"
+        line = f"The answer shown first won {percent(whole)}"
+        by_pair = {}
+        for pair in {(v.a, v.b) for v in own}:
+            rate = _first_won([v for v in own if (v.a, v.b) == pair])
+            if rate is not None:
+                by_pair[pair] = rate
+        if len(by_pair) > 1:
+            low, high = min(by_pair.values()), max(by_pair.values())
+            line += (
+                f" (of single pairs {number(100 * low, 1)} to {percent(high)}; 50\u00a0% is fair)"
+            )
+        else:
+            line += " (50\u00a0% is fair)"
         if agreed:
             shares = sorted(s.value for s in agreed)
             told = percent(shares[0])
@@ -171,6 +178,20 @@ def order_effect(verdicts: Sequence[Verdict], scores: Sequence[Score]) -> list[s
         who = f" ({by}, {criterion})" if len(raters) > 1 else ""
         lines.append(f"{line}{who}.")
     return lines
+
+
+def _first_won(verdicts: Sequence[Verdict]) -> float | None:
+    """The share that the answer shown first won, a tie as half, each order weighing the same (so
+    that the better model's wins cancel out); None where an order has no readable verdict."""
+    points = {"a": 1.0, "b": 0.0, "tie": 0.5, "both_bad": 0.5}
+    means = []
+    for order in ("a", "b"):
+        won = [points[v.winner] for v in verdicts if v.shown_first == order and v.winner in points]
+        if not won:
+            return None
+        mean = sum(won) / len(won)
+        means.append(mean if order == "a" else 1 - mean)
+    return sum(means) / 2
 
 
 def limits(verdicts: Sequence[Verdict], judges: set[str], unnamed: str) -> str:
