@@ -260,3 +260,27 @@ def test_the_real_eight_files_give_their_published_win_rates(
     }
     assert {s.n for s in rates.values()} == {216}
     assert all(s.value == 0 for s in scores if s.metric == "unreadable")
+
+
+def test_peoples_verdicts_make_the_table_of_a_human_evaluation(tmp_path: Path) -> None:
+    rows = [
+        *(verdict(str(n), "a", "a", by=by) for n in range(6) for by in ("human:x", "human:y")),
+        *(verdict(str(n), "a", "b", by="judge:j") for n in range(6)),
+    ]
+    write_table(tmp_path / "rows.parquet", to_table(rows, Verdict))
+    score([tmp_path / "rows.parquet"], tmp_path / "out")
+    (row,) = json.loads((tmp_path / "out" / "human_evaluation.json").read_text())
+    assert (row["a"], row["b"], row["raters"], row["n"], row["wins"]) == ("m", "r", 2, 6, 6)
+    assert row["p_value"] == pytest.approx(2 * 0.5**6)  # the exact sign test of 6 to 0
+    assert row["raw_agreement"] == 1
+    write_table(tmp_path / "judged.parquet", to_table(rows[-6:], Verdict))
+    score([tmp_path / "judged.parquet"], tmp_path / "judged")
+    assert not (tmp_path / "judged" / "human_evaluation.json").exists()
+
+
+@pytest.mark.parametrize("option", ["reading", "groups"])
+def test_an_option_for_verdicts_is_refused_for_grades(tmp_path: Path, option: str) -> None:
+    (tmp_path / "grades.parquet").write_bytes(b"")
+    values: dict[str, Any] = {option: "strict" if option == "reading" else tmp_path}
+    with pytest.raises(UserError, match=f"--{option} is for verdicts"):
+        compute([tmp_path], **values)

@@ -67,7 +67,9 @@ def score(
     the win rate at equal length, rates by difficulty and topic, Bradley-Terry
     strengths with the judge's position effect, paired differences between
     models, a jury of several judges, and agreement between judges and people.
-    All are in scores.json; annotations.json is AlpacaEval's layout.
+    All are in scores.json; annotations.json is AlpacaEval's layout. Of people's
+    verdicts human_evaluation.json is the table: by criterion and pair, wins by
+    the raters' majority, with interval, sign test and agreement.
 
     Read are our own verdicts (a folder, .parquet, .json, .jsonl, .csv),
     AlpacaEval's annotations, and raw judge transcripts: a .json list with

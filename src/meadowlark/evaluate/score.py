@@ -39,11 +39,14 @@ from meadowlark.evaluate.texts import Texts, read_texts
 from meadowlark.evaluate.verdicts import read_verdicts
 from meadowlark.records import Answer, Question, Rejected, Score, Verdict
 from meadowlark.statistics import intervals
+from meadowlark.statistics.human import preference_table
 from meadowlark.tasks.summaries import SUMMARIES
 
 JURIES = (measures.JURY, measures.PEOPLE)
 ANNOTATIONS = "annotations.json"
 """AlpacaEval's layout of the verdicts, written where their prompts and answers are known."""
+HUMAN_EVALUATION = "human_evaluation.json"
+"""The table of people's verdicts (statistics/human.py), written where there are any."""
 
 # --------------------------------------------------------------------------- all of them
 
@@ -199,6 +202,10 @@ def compute(
     ``groups`` is a file that labels items with difficulty, topic, view or type.
     """
     exams = [_is_exam(path) for path in inputs]
+    if any(exams) or any(map(holds_grades, inputs)):
+        for option, given in (("--reading", reading), ("--groups", groups)):
+            if given is not None:
+                raise UserError(f"{option} is for verdicts; leave it out for answers and grades")
     if exams == [True]:
         return _one_folder(read_answered(inputs[0]), seed, limit)
     if any(exams):
@@ -274,8 +281,8 @@ def score(
     """Score files of verdicts, two exam folders, or one folder of summaries, into ``out``.
 
     Writes ``scores.json``, and for verdicts ``verdicts.parquet`` (oriented and in our columns),
-    ``rejected.parquet`` and, where prompts and answers are known, AlpacaEval's
-    ``annotations.json``.
+    ``rejected.parquet``, of people's verdicts ``human_evaluation.json`` and, where prompts and
+    answers are known, AlpacaEval's ``annotations.json``.
     """
     run = open_run(
         "score",
@@ -295,6 +302,10 @@ def score(
             run.manifest.rows["kept"] = len(found.verdicts)
             run.write(found.verdicts, Verdict)
             run.reject(found.rejected, Verdict)
+        people = [v for v in found.verdicts if v.by.startswith("human:")]
+        if people:
+            rows = [row._asdict() for row in preference_table(people, seed)]
+            run.write_json(HUMAN_EVALUATION, rows)
         if found.annotations:
             run.write_json(ANNOTATIONS, found.annotations)
         run.manifest.warnings += found.warnings

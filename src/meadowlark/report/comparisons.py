@@ -513,8 +513,8 @@ def _verdict_blocks(verdicts: Sequence[Verdict], names: dict[str, str]) -> list[
                 }
             )
     alone = len({row["a"] for row in rows}) == 1
-    one = names[rows[0]["a"]] if alone else "the first model"
-    kinds = [(f"{one} wins", "s0 bar"), ("tie", "tie"), ("both bad", "bad"),
+    model = names[rows[0]["a"]] if alone else "the first model"
+    kinds = [(f"{model} wins", "s0 bar"), ("tie", "tie"), ("both bad", "bad"),
              (f"the {'other' if alone else 'second'} wins", "s1 bar"),
              ("unreadable", "unreadable")]  # fmt: skip
     words = "; ".join(
@@ -548,10 +548,10 @@ def _verdict_blocks(verdicts: Sequence[Verdict], names: dict[str, str]) -> list[
     who = _who(f"{rows[0]['criterion']} ({rows[0]['by']}", start=False)
     caption = (
         "Verdicts"
-        + (f" on {one}" if alone else "")
+        + (f" on {model}" if alone else "")
         + ", all and by order"
         + (f", by {who}" if single else "")
-        + f". Shown: where the answer of {one} stood. A judge that looks only at the content gives "
+        + f". Shown: where the answer of {model} stood. A judge that looks only at the content gives "
         "the same in both orders."
     )
     told_of = f"{len(verdicts):,} verdicts"

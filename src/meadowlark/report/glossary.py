@@ -83,6 +83,11 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "The same p-value, made stricter because several pairs are tested (Holm).",
         ANSWERS,
     ),
+    "rouge_l_f1": (
+        "Longest run of words, in order, shared with the reference answer: none 0\u00a0%, the same "
+        "words 100\u00a0%.",
+        ANSWERS,
+    ),
     "rubric_score": ("Points met of all positive points of the rubric.", ANSWERS),
     "rubric_score_unscored_lost": ("The rubric score at worst: unscored counted as lost.", ANSWERS),
     "rubric_score_unscored_won": ("The rubric score at best: unscored counted as won.", ANSWERS),

@@ -309,8 +309,8 @@ def bar_plot(
         if second:
             body.append(label(middle, axes.bottom + 34, second, "tick", "middle"))
         if counts:
-            told = f"n = {counts[place]:,}"
-            body.append(label(middle, axes.bottom + 34 + below, told, "small", "middle"))
+            n = f"n = {counts[place]:,}"
+            body.append(label(middle, axes.bottom + 34 + below, n, "small", "middle"))
         for index, group in enumerate(groups):
             value = group.values[place]
             if value is None:
