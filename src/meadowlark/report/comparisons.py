@@ -551,8 +551,8 @@ def _verdict_blocks(verdicts: Sequence[Verdict], names: dict[str, str]) -> list[
         + (f" on {model}" if alone else "")
         + ", all and by order"
         + (f", by {who}" if single else "")
-        + f". Shown: where the answer of {model} stood. A judge that looks only at the content gives "
-        "the same in both orders."
+        + f". Shown: where the answer of {model} stood. A judge that looks only at the content "
+        "gives the same in both orders."
     )
     told_of = f"{len(verdicts):,} verdicts"
     blocks = [
