@@ -47,7 +47,7 @@ SHAPE = {
 }
 CONTEXT = 2048
 NEW_TOKENS = 32
-REQUESTS = {1: 6, 8: 24, 64: 64}
+REQUESTS = {1: 4, 8: 16, 64: 64}
 """How many questions are asked in all, by the number of clients."""
 START_S = 120.0
 

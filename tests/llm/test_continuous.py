@@ -103,7 +103,7 @@ def test_a_cancelled_one_leaves_and_the_others_notice_nothing(
 def test_no_more_than_fit_are_at_work(
     model: TransformersModel, batch: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model, "batch_tokens", 300)
+    monkeypatch.setattr(model, "cache_tokens", 300)
     readers = [submit(batch, n, SAMPLINGS[0])[0] for n in range(5)]
     assert [r.all() for r in readers] == [alone(model, n, SAMPLINGS[0]) for n in range(5)]
     assert batch.most_rows < 4

@@ -22,6 +22,7 @@ from meadowlark.llm.local import TransformersModel, _pick, _Reply
 if TYPE_CHECKING:
     import torch
 
+MOST_ROWS_ON_CPU, MOST_ROWS_ON_GPU = 64, 256
 Deliver = Callable[["int | FinishReason | Exception"], None]
 """Gets each token as it is made, then why the answer ended, or what went wrong instead."""
 
@@ -44,11 +45,14 @@ class Ticket:
 class Continuous:
     """The batch of one model, in a thread of its own; made once, closed at the end.
 
-    ``steps`` and ``most_rows`` count forward passes and the rows of the fullest one.
+    ``most_at_once`` bounds its rows, beside the memory for keys and values. ``steps`` and
+    ``most_rows`` count forward passes and the rows of the fullest one.
     """
 
     def __init__(self, model: TransformersModel) -> None:
         self.model = model
+        on_cpu = model.device.type == "cpu"
+        self.most_at_once = MOST_ROWS_ON_CPU if on_cpu else MOST_ROWS_ON_GPU
         self.steps = self.most_rows = 0
         self._waiting: deque[Ticket] = deque()
         self._active: list[Ticket] = []
@@ -133,15 +137,22 @@ class Continuous:
             ticket.deliver(error)
 
     def _admitted(self) -> list[Ticket]:
-        """Those that can join now, in the order of asking: the batch must hold all to their end."""
+        """Those that can join now, in the order of asking: the batch must hold all to their end.
+
+        No more prompts are read at once than the device needs to work at its best: who asked first
+        gets a token before the prompts of the last are read, and those at work go on in between.
+        """
         if self._active and not self._can_join():
             return []
         joining: list[Ticket] = []
+        widest = max((ticket.width for ticket in self._active), default=0)
         while self._waiting:
-            together = [*self._active, *joining, self._waiting[0]]
-            room = len(together) * max(ticket.width for ticket in together)
-            many = len(together) > self.model.max_rows
-            if len(together) > 1 and (many or room > self.model.batch_tokens):
+            longest = max(len(ticket.row.prompt) for ticket in [*joining, self._waiting[0]])
+            widest = max(widest, self._waiting[0].width)
+            rows = len(self._active) + len(joining) + 1
+            if rows > 1 and (rows > self.most_at_once or rows * widest > self.model.cache_tokens):
+                break
+            if joining and (len(joining) + 1) * longest > self.model.enough_tokens:
                 break
             joining.append(self._waiting.popleft())
         return joining
