@@ -240,9 +240,10 @@ def _on_page(
     key = server_key(host, api_key_env)
     if len(models) == 2 and not by:
         raise UserError('votes need the name of who votes: --by NAME, as --by "Dr Osei"')
+    kept: Votes | None = None
     taken = take_address(host, port)
-    kept = Votes(votes, by) if len(models) == 2 else None
     try:
+        kept = Votes(votes, by) if len(models) == 2 else None
         voices = [
             open_voice(
                 spec,
