@@ -6,8 +6,9 @@ One LLaMA of SmolLM-135M's shape with random weights and LLaMA-2's real tokenize
 cores; the same real questions for all, greedy, the same number of tokens. Servers run in a process
 of their own, clients in this one; every client asks its next question when it has its answer, and
 all stream. transformers serve is measured as it comes and with continuous batching; the cores
-decide, so that client counts may be measured one by one (rows of other counts are kept). Writes
-``results/serve.json``.
+decide, so that client counts may be measured one by one (rows of other counts are kept). On a
+machine with other work only CPU time on one thread compares (``tokens_per_cpu_s``, with ``--threads
+1``). Writes ``results/serve.json``.
 
     python benchmarks/serve.py                       1, 8 and 64 clients (transformers[serving])
     python benchmarks/serve.py --clients 8           one of them
@@ -61,10 +62,12 @@ class Timed(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Answers in the order of the questions, and the seconds that all of them took."""
+    """Answers in the order of the questions, and the seconds that all of them took: on the clock,
+    and of the cores in the process that computed, which other work on the machine changes less."""
 
     answers: list[Timed]
     wall_s: float
+    cpu_s: float
     tokens: int
 
 
@@ -98,20 +101,20 @@ def questions(most: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def ours(folder: Path, log: Path) -> Iterator[str]:
-    """``meadowlark serve``; gives its URL."""
+def ours(folder: Path, log: Path) -> Iterator[tuple[str, int]]:
+    """``meadowlark serve``; gives its URL and process."""
     command = [sys.executable, "-m", "meadowlark", "serve", f"hf:{folder}", "--name", str(folder)]
     with started([*command, "--port", "0", "--requests-per-minute", "0"], log) as process:
         while True:
             if found := re.search(r"listening on (http://\S+/v1)", log.read_text()):
-                yield found[1]
+                yield found[1], process.pid
                 return
             wait_for(process, log)
 
 
 @contextlib.contextmanager
-def theirs(folder: Path, log: Path, *options: str) -> Iterator[str]:
-    """``transformers serve``; gives its URL."""
+def theirs(folder: Path, log: Path, *options: str) -> Iterator[tuple[str, int]]:
+    """``transformers serve``; gives its URL and process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -122,7 +125,7 @@ def theirs(folder: Path, log: Path, *options: str) -> Iterator[str]:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
                 break
             wait_for(process, log)
-        yield f"http://127.0.0.1:{port}/v1"
+        yield f"http://127.0.0.1:{port}/v1", process.pid
 
 
 @contextlib.contextmanager
@@ -153,6 +156,12 @@ def wait_for(process: subprocess.Popen[bytes], log: Path) -> None:
     time.sleep(0.1)
 
 
+def cpu_seconds(pid: int) -> float:
+    """What a process has used of all cores so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 # --------------------------------------------------------------------------- clients
 
 
@@ -179,7 +188,7 @@ async def ask(session: aiohttp.ClientSession, url: str, model: str, question: st
     return Timed(first, time.perf_counter() - began, text)
 
 
-async def ask_all(url: str, model: str, asked: Sequence[str], clients: int) -> Run:
+async def ask_all(url: str, pid: int, model: str, asked: Sequence[str], clients: int) -> Run:
     """Every question once, by so many clients at once."""
     waiting = iter(enumerate(asked))
     answers: dict[int, Timed] = {}
@@ -192,10 +201,10 @@ async def ask_all(url: str, model: str, asked: Sequence[str], clients: int) -> R
                 answers[number] = await ask(session, url, model, question)
 
         await ask(session, url, model, "Is the server warm?")
-        began = time.perf_counter()
+        began, used = time.perf_counter(), cpu_seconds(pid)
         await asyncio.gather(*(client() for _ in range(clients)))
-        wall_s = time.perf_counter() - began
-    return Run([answers[n] for n in range(len(asked))], wall_s, NEW_TOKENS * len(asked))
+        wall_s, cpu_s = time.perf_counter() - began, cpu_seconds(pid) - used
+    return Run([answers[n] for n in range(len(asked))], wall_s, cpu_s, NEW_TOKENS * len(asked))
 
 
 def generate(folder: Path, asked: Sequence[str], together: int) -> Run:
@@ -212,10 +221,10 @@ def generate(folder: Path, asked: Sequence[str], together: int) -> Run:
         )
         for q in asked
     ]
-    answers, tokens, began = [], 0, 0.0
+    answers, tokens, began, used = [], 0, 0.0, 0.0
     for start in (-1, *range(0, len(texts), together)):
         if start == 0:
-            began = time.perf_counter()
+            began, used = time.perf_counter(), time.process_time()
         batch = texts[:1] if start < 0 else texts[start : start + together]
         ids = tokenizer(batch, return_tensors="pt", padding=True, add_special_tokens=False)
         before = time.perf_counter()
@@ -232,7 +241,8 @@ def generate(folder: Path, asked: Sequence[str], together: int) -> Run:
             took = time.perf_counter() - before
             said = tokenizer.batch_decode(new, skip_special_tokens=True)
             answers += [Timed(took, took, text) for text in said]
-    return Run(answers, time.perf_counter() - began, tokens)
+    wall_s, cpu_s = time.perf_counter() - began, time.process_time() - used
+    return Run(answers, wall_s, cpu_s, tokens)
 
 
 # --------------------------------------------------------------------------- what came out
@@ -241,6 +251,7 @@ def generate(folder: Path, asked: Sequence[str], together: int) -> Run:
 def figures(run: Run, expected: Sequence[str], *, streams: bool = True) -> dict[str, Any]:
     """Rates and waits of one side, and how many of its answers are not those of ``generate``."""
     found: dict[str, Any] = {"tokens_per_s": run.tokens / run.wall_s, "seconds": run.wall_s}
+    found["tokens_per_cpu_s"] = run.tokens / run.cpu_s
     if streams:
         firsts = sorted(answer.first_s for answer in run.answers)
         found["first_token_s_median"] = statistics.median(firsts)
@@ -270,8 +281,8 @@ def measure(clients: int, scratch: Path, folder: Path, sides: Sequence[str]) -> 
         "generate": figures(limit, expected, streams=False),
     }
     for name in sides:
-        with servers[name](scratch / f"{name}.log") as url:
-            run = asyncio.run(ask_all(url, str(folder), asked, clients))
+        with servers[name](scratch / f"{name}.log") as (url, pid):
+            run = asyncio.run(ask_all(url, pid, str(folder), asked, clients))
         row[name] = figures(run, expected)
         print(clients, name, json.dumps(row[name]), flush=True)
     print(clients, "generate", json.dumps(row["generate"]), flush=True)
@@ -308,6 +319,7 @@ def main() -> None:
         for clients in given.clients:
             load = os.getloadavg()[0]
             rows[clients] = {
+                "threads": given.threads,
                 **measure(clients, scratch, scratch / "model", given.sides),
                 "load_at_the_start": load,
             }
@@ -317,7 +329,6 @@ def main() -> None:
                     **SHAPE,
                     "vocab_size": 32_000,
                     "dtype": "float32",
-                    "threads": given.threads,
                 },
                 "rows": [rows[n] for n in sorted(rows)],
             }
