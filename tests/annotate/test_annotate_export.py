@@ -185,15 +185,16 @@ def test_files_of_published_answers_are_compared_as_folders_are(tmp_path: Path) 
     assert sorted(why for _, why in study.left_out) == [
         "only gpt-9 answered it",
         "only mine/out answered it",
-        "text is no valid Unicode",
     ]
     with Store(tmp_path / "study", write=True) as store:
         asked = {item["question"]["prompt"]: (item["a"], item["b"]) for item in store.items()}
         assert list(asked) == [
             "Explain fever.",
             "Explain this.\n\n### Input:\nHb 7",
+            "Explain cough.",
             "Explain gout.",
         ]
+        assert "Mine on \ufffd cough." in {a["text"] for a, _ in asked.values()}
         assert {(a["item"] == b["item"], b["text"]) for a, b in asked.values()} == {
             (True, "Theirs.")
         }

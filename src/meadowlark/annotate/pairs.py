@@ -12,9 +12,6 @@ from meadowlark.answered import counterparts, read_side, with_distinct_names
 from meadowlark.errors import UserError
 from meadowlark.records import Answer, Question
 
-BROKEN = "text is no valid Unicode"
-"""Half a surrogate pair out of JSON, which no browser can be sent."""
-
 
 @dataclass(frozen=True)
 class Pair:
@@ -56,8 +53,6 @@ def read_pairs(first: str, second: str, limit: int | None = None) -> Paired:
         failed = [answer.model for answer in (pair.a, pair.b) if answer.status == "failed"]
         if failed:
             left_out.append((item, f"no answer came from {' and '.join(failed)}"))
-        elif not is_unicode(pair.question.prompt, pair.a.text, pair.b.text):
-            left_out.append((item, BROKEN))
         else:
             pairs.append(pair)
     asked = {their for item, their in own.items() if item in mine.answers}
@@ -66,12 +61,3 @@ def read_pairs(first: str, second: str, limit: int | None = None) -> Paired:
     if not pairs:
         raise UserError(f"{first} and {second} have no prompt that both answer; nothing to compare")
     return Paired((mine.model, theirs.model), pairs, left_out)
-
-
-def is_unicode(*texts: str) -> bool:
-    """Whether all of these can be sent to a browser."""
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -6,13 +6,12 @@ the study comes out. A study with judgements is never replaced.
 
 from __future__ import annotations
 
-import json
 import secrets
 from pathlib import Path
 from typing import Any
 
 from meadowlark.annotate.judgements import COMPARE, REVIEW
-from meadowlark.annotate.pairs import BROKEN, is_unicode, read_pairs
+from meadowlark.annotate.pairs import read_pairs
 from meadowlark.annotate.shares import deal
 from meadowlark.annotate.store import ADMINISTRATOR, FILE, Store, Study, create
 from meadowlark.answered import named_path
@@ -98,12 +97,10 @@ def set_up_review(
     limit: int | None = None,
 ) -> Study:
     """A review of a data set's rows in ``out``, made or found there."""
-    found, rejected = read(rows, Record, limit)
-    records = [record for record in found if _is_unicode(record)]
+    records, rejected = read(rows, Record, limit)
     if not records:
         raise UserError(f"{rows} holds no rows to review")
     left_out = [(bad.detail.encode("utf-8", "replace").decode(), bad.reason) for bad in rejected]
-    left_out += [(ascii(r.instruction), BROKEN) for r in found if not _is_unicode(r)]
     study = Study(
         id=secrets.token_hex(8),
         task=REVIEW,
@@ -116,10 +113,6 @@ def set_up_review(
         left_out=tuple(left_out),
     )
     return _make_or_find(out, study, [to_json(record) for record in records])
-
-
-def _is_unicode(record: Record) -> bool:
-    return is_unicode(json.dumps(to_json(record), ensure_ascii=False))
 
 
 def _input(path: Path) -> dict[str, str]:
