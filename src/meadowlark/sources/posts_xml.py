@@ -12,7 +12,7 @@ import os
 import re
 import xml.parsers.expat as expat
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, Any
 
@@ -67,7 +67,7 @@ def read_posts(file: IO[bytes]) -> Iterator[Rows]:
         raise NoPosts("it holds no <posts>")
 
 
-def _plain(waiting: deque[tuple[bytes, Future[Any]]], rest: _Rest) -> Iterator[Rows]:
+def _plain(waiting: deque[tuple[bytes, Future[Any]]], rest: _Rest) -> Generator[Rows, None, bool]:
     """The rows of the piece that waits longest; whether it was a plain list of rows."""
     piece, parsing = waiting[0]
     found = parsing.result()
@@ -143,7 +143,7 @@ class _Rest:
 
     def skip(self, piece: bytes) -> None:
         """Count the lines of a well-formed piece that is not parsed here."""
-        ends = np.count_nonzero(np.frombuffer(piece, np.uint8) == _END)
+        ends = int(np.count_nonzero(np.frombuffer(piece, np.uint8) == _END))
         if b"\r" in piece:
             ends += piece.count(b"\r") - piece.count(b"\r\n")
         line = piece[max(piece.rfind(b"\n"), piece.rfind(b"\r")) + 1 :]
