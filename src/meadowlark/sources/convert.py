@@ -29,6 +29,8 @@ BATCH = 2048
 """Rows of a reader in one piece that are put into tables at a time."""
 ALONE = 16
 """A source of no more blocks is made into rows without starting processes."""
+FEW_ROWS = 10_000
+"""Rows that are made before other processes have started."""
 LARGE = 1 << 26
 """Bytes of a raw file that has more blocks for certain: processes start while it is opened."""
 MAKERS = 4
@@ -157,8 +159,9 @@ def _read(
         if isinstance(card.rows, Blocks):
             work = functools.partial(_make, functools.partial(card.rows.made, **settings))
             blocks = card.rows.read(path, **settings)
-            workers = min(MAKERS, len(os.sched_getaffinity(0)))
-            few = 0 if path.stat().st_size > LARGE and limit is None else ALONE
+            small = limit is not None and limit <= FEW_ROWS
+            workers = 1 if small else min(MAKERS, len(os.sched_getaffinity(0)))
+            few = ALONE if limit or path.stat().st_size <= LARGE else 0
             for _, batch in in_order(work, blocks, few=few, workers=workers):
                 yield batch
         else:
