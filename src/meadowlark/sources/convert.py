@@ -11,7 +11,7 @@ import csv
 import functools
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def convert(
     chosen = _settings(card, settings or {})
     options: dict[str, Any] = {"source": source, "limit": limit} | chosen
     inputs: dict[str, Path] = {}
-    batches: Iterator[Batch]
+    batches: Generator[Batch]
     if from_hub:
         if raw is not None:
             raise UserError("give --raw or --hub, not both")
@@ -139,7 +139,7 @@ def _first(batches: Iterator[Batch], limit: int | None) -> Iterator[Batch]:
         limit -= len(batch.order)
 
 
-def _batches(rows: Rows, limit: int | None) -> Iterator[Batch]:
+def _batches(rows: Rows, limit: int | None) -> Generator[Batch]:
     """Rows as they come, in tables; no more of them are asked for than ``limit``."""
     rows = itertools.islice(rows, limit)
     while some := list(itertools.islice(rows, BATCH)):
@@ -152,7 +152,7 @@ def _make(made: Callable[[Any], Rows], block: Any) -> Batch:
 
 def _read(
     card: Source, path: Path, settings: Mapping[str, str], limit: int | None
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """The source's rows, ``limit`` of them or somewhat more; a file that is not in its raw form
     at all is the user's mistake."""
     try:
