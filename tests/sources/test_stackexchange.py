@@ -13,6 +13,7 @@ from meadowlark.dataset import read, read_manifest
 from meadowlark.errors import UserError
 from meadowlark.records import Record
 from meadowlark.sources import SOURCES
+from meadowlark.sources.convert import convert
 from meadowlark.sources.stackexchange import hub_rows
 
 
@@ -67,6 +68,38 @@ def test_every_unusable_post_is_counted_with_its_reason(dump: Path) -> None:
         "not a post",
     ]
     assert kept[1].tags["licences"] == "BY-SA 4 CC BY-SA 3.0"
+
+
+def test_a_number_that_no_post_can_have_is_rejected_and_its_neighbours_kept(dump: Path) -> None:
+    text = dump.read_text(encoding="utf-8")
+    dump.write_text(text.replace('Id="5"', f'Id="{10**30}"', 1), encoding="utf-8")
+    kept, rejected = split("stackexchange", dump)
+    assert [row.tags["post"] for row in kept] == ["4", "2"]
+    details = [r.detail for r in rejected if r.reason == "not a post"]
+    assert len(details) == 2
+    assert details[0].startswith("post 5: ")
+    assert details[1].startswith("post 10: ")
+
+
+def test_a_large_dump_is_made_into_the_same_rows_by_other_processes(
+    dump: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posts = [
+        post(Id=2 * n + q, PostTypeId=1 + q, ParentId=2 * n, Score=n % 9, Title=f"T{n}",
+             Body=f"<p>Is <b>{n}</b> a number?</p>")
+        for n in range(1, 3000)
+        for q in (0, 1)
+    ]  # fmt: skip
+    dump.write_text("<posts>\n" + "\n".join(posts) + "\n</posts>", encoding="utf-8")
+    kept, rejected = split("stackexchange", dump)
+    monkeypatch.setattr("meadowlark.sources.stackexchange.BLOCK", 50)
+    monkeypatch.setattr("meadowlark.sources.posts_xml.PIECE", 10_000)
+    convert("stackexchange", tmp_path / "out", raw=dump)
+    assert read(tmp_path / "out", Record) == (kept, [])
+    assert len(kept) == sum(n % 9 >= 5 for n in range(1, 3000))
+    assert not rejected
+    convert("stackexchange", tmp_path / "few", raw=dump, limit=1003)
+    assert read(tmp_path / "few", Record)[0] == kept[:1003]
 
 
 def test_a_dump_cut_off_keeps_what_was_read(dump: Path) -> None:

@@ -1,5 +1,6 @@
 """Flashcards, wiki pages, abstracts, summaries and conversations from their raw forms."""
 
+import csv
 import json
 import sqlite3
 import zipfile
@@ -146,6 +147,33 @@ def test_abstracts_lose_no_row_whatever_is_wrong_with_it(tmp_path: Path) -> None
     raw.write_text("question,answer\na,b\n")
     with pytest.raises(UserError, match="cord_uid"):
         split("cord19", raw)
+
+
+def test_articles_are_the_same_however_the_file_falls_into_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """White space of any kind is no title, a rejected row's id is not used up, and a second copy is
+    one in whichever block it stands."""
+    spaces = ["", " ", "\u00a0\u2003", "\x1c", "\u0085", "\u200b"]  # the last is no white space
+    raw = tmp_path / "metadata.csv"
+    with raw.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["cord_uid", "title", "abstract", "license"])
+        for n in range(400):
+            title = spaces[n % 7] if n % 7 < len(spaces) else "T"
+            writer.writerow([f"u{n % 90}", title, "" if n % 11 == 0 else f" Abstract {n} ", "cc0"])
+    whole = split("cord19", raw)
+    monkeypatch.setattr("meadowlark.sources.cord19.BLOCK", 1000)
+    assert split("cord19", raw) == whole
+    seen: set[str] = set()
+    expected = []
+    for n in range(400):
+        title = spaces[n % 7] if n % 7 < len(spaces) else "T"
+        if n % 11 and title.strip() and f"u{n % 90}" not in seen:
+            seen.add(f"u{n % 90}")
+            expected.append(f"Abstract {n}")
+    assert [row.input for row in whole[0]] == expected
+    assert {r.reason for r in whole[1]} == {"no abstract", "no title", "duplicate id"}
 
 
 def test_each_answer_of_mediqa_makes_four_rows_as_published_or_one(tmp_path: Path) -> None:
