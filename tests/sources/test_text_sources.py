@@ -149,6 +149,12 @@ def test_abstracts_lose_no_row_whatever_is_wrong_with_it(tmp_path: Path) -> None
         split("cord19", raw)
 
 
+def test_a_file_of_columns_without_articles_has_no_rows(tmp_path: Path) -> None:
+    raw = tmp_path / "metadata.csv"
+    raw.write_text("cord_uid,title,abstract,license\n")
+    assert split("cord19", raw) == ([], [])
+
+
 def test_articles_are_the_same_however_the_file_falls_into_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

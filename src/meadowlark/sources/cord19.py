@@ -64,7 +64,7 @@ def read(raw: Path, wording: str = "ours") -> Iterator[Block]:
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
         expected = f"CORD-19's metadata.csv with the columns {', '.join(COLUMNS)}"
         raise UserError(f"{raw} cannot be read as {expected}: {error}") from None
-    yield Block(articles.slice(0, 0), frozenset(), wrong)
+    yield Block(pa.RecordBatch.from_pylist([], _TEXTS), frozenset(), wrong)
 
 
 def _repeated(articles: pa.RecordBatch, seen: set[str]) -> frozenset[int]:
