@@ -45,6 +45,8 @@ def read_json(file: Path, kind: type[Any] = object) -> Any:
         value = parse_json(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"no such file: {file}") from None
+    except UnicodeDecodeError as error:
+        raise _other_encoding(file, error) from None
     except ValueError as error:
         raise UserError(f"{file} cannot be read as JSON: {error}") from None
     if not isinstance(value, kind):
@@ -52,6 +54,13 @@ def read_json(file: Path, kind: type[Any] = object) -> Any:
         found = _NAMED.get(type(value), repr(value))
         raise UserError(f"{file} must hold a JSON {wanted}, not {found}")
     return value
+
+
+def _other_encoding(file: Path, error: UnicodeDecodeError) -> UserError:
+    return UserError(
+        f"{file} cannot be read: it is not in UTF-8 ({error}); save it as UTF-8 (in a "
+        'spreadsheet program: "CSV UTF-8"), or as .xlsx'
+    )
 
 
 def raw_rows(file: Path) -> Iterator[Any]:
@@ -82,10 +91,7 @@ def numbered_rows(file: Path) -> Iterator[tuple[int, Any]]:
                 f"{file}: expected a folder or a .parquet, .json, .jsonl, .csv or .xlsx file"
             )
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{file} cannot be read: it is not in UTF-8 ({error}); save it as UTF-8 (in a "
-            'spreadsheet program: "CSV UTF-8"), or as .xlsx'
-        ) from None
+        raise _other_encoding(file, error) from None
     except (ValueError, csv.Error) as error:
         raise UserError(f"{file} cannot be read: {error}") from None
 
