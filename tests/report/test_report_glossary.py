@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -14,11 +15,12 @@ from meadowlark.dataset import open_run
 from meadowlark.evaluate.graded import RUBRIC, score_grades
 from meadowlark.evaluate.score import score_verdicts
 from meadowlark.evaluate.texts import Texts
-from meadowlark.records import Grade, Verdict
+from meadowlark.records import Grade, Score, Verdict
 from meadowlark.report import glossary
-from meadowlark.report.comparisons import COUNTS
+from meadowlark.report.comparisons import COUNTS, tiles
 from meadowlark.report.content import short
 from meadowlark.report.page import report
+from meadowlark.report.scores import averaged
 
 ITEMS = [f"i{n}" for n in range(12)]
 LABELS = {item: "easy" if n < 8 else "hard" for n, item in enumerate(ITEMS)}
@@ -35,7 +37,7 @@ def verdicts(by: str = "judge:unnamed", model: str = "m") -> list[Verdict]:
 
 
 @pytest.fixture
-def page(tmp_path: Path) -> Page:
+def made(tmp_path: Path) -> Path:
     rows = verdicts()
     scores, _, _ = score_verdicts(rows, texts=Texts(labels={"difficulty": LABELS}))
     run = open_run("score", tmp_path / "s", options={}, inputs={})
@@ -44,14 +46,69 @@ def page(tmp_path: Path) -> Page:
         run.write_json("scores.json", [asdict(s) for s in scores])
         run.finish()
     report([tmp_path / "s"], tmp_path / "report")
-    return Page((tmp_path / "report" / "report.html").read_text(encoding="utf-8"))
+    return tmp_path / "report"
+
+
+@pytest.fixture
+def page(made: Path) -> Page:
+    return Page((made / "report.html").read_text(encoding="utf-8"))
 
 
 def test_an_average_over_references_is_never_the_number_at_a_glance(page: Page) -> None:
     text = page.text.replace("\u00a0", " ")
-    assert "preference, against 3 models better than 1, worse than 1" in text
-    assert "12 prompts; 1 undecided" in text
-    assert "m against 3 references: whose answers are preferred?" in text
+    assert "preference: m loses to strong; beats weak; even: undecided" in text
+    assert "undecided: the interval holds 50 %" in text
+    assert "m against 3 reference models: whose answers are preferred?" in text
+    # The average stands after the single comparisons, and with its caution.
+    average = text.index("the number that AlpaCare reports, is 50.0 %")
+    assert text.index("worse than strong") < text.index("better than weak") < average
+    assert "without strong it is 75.0 %" in text or "without weak it is 25.0 %" in text
+
+
+def test_references_stand_in_one_order_in_every_table_and_plot(made: Path) -> None:
+    report_json = json.loads((made / "report.json").read_text())
+    order = ["strong", "even", "weak"]
+    findings = report_json["tables"]["findings"]["rows"]
+    assert [row["reference"] for row in findings] == order
+    fell = report_json["tables"]["verdicts"]["rows"]
+    assert list(dict.fromkeys(row["b"] for row in fell)) == order
+    tasks = [row["task"].partition("): ")[2] for row in
+             report_json["tables"]["comparison_scores"]["rows"]]  # fmt: skip
+    singles = [f"against {name}" for name in order]
+    assert [*dict.fromkeys(t for t in tasks if t in singles or t.startswith("average"))][:4] == [
+        *singles,
+        "average over 3 references",
+    ]
+    html = (made / "report.html").read_text()
+    for drawing in re.findall(
+        r'<svg class="plot" role="img" aria-labelledby="(?:win-rates|verdicts)-t.*?</svg>', html
+    ):
+        places = [drawing.index(f">against {name}<") for name in order]
+        assert places == sorted(places)
+
+
+def test_an_interval_that_ends_near_equal_is_borderline() -> None:
+    names = {"m": "m", "x": "x", "y": "y", "z": "z"}
+    scores = [
+        Score(f"preference (judge:j): {of}", "m", "win_rate", value, low, high, 40)
+        for of, value, low, high in (
+            ("against x", 0.44, 0.39, 0.498),
+            ("against y", 0.56, 0.511, 0.6),
+            ("against z", 0.45, 0.38, 0.505),
+            ("average over 3 references", 0.48, 0.45, 0.52),
+        )
+    ]
+    (tile,) = tiles(scores, names)
+    assert tile.value == "loses to x (borderline); beats y; z (borderline): undecided"
+
+
+def test_no_reference_is_called_anything_else_and_a_file_may_be_rated_by_nobody_known() -> None:
+    assert averaged("average over 4 references · topic x") == (
+        "average over 4 reference models · topic x"
+    )
+    assert "1 easiest, 5 hardest" in glossary.scale("difficulty", "12345", "MedInstruct-test.jsonl")
+    assert glossary.scale("difficulty", ["easy"], "mine.csv") == "Labels as in mine.csv."
+    assert glossary.scale("topic", ["x"], "") == ""
 
 
 def test_prompts_verdicts_and_orders_are_told_apart(page: Page) -> None:
@@ -65,9 +122,11 @@ def test_prompts_verdicts_and_orders_are_told_apart(page: Page) -> None:
 def test_the_order_effect_and_the_limits_stand_outside_any_fold(page: Page) -> None:
     text = page.text.replace("\u00a0", " ")
     # Of 72 verdicts the first shown won 24 of "even" and half of the other 48.
-    order = "The answer shown first won 66.7 %"
+    order = (
+        "The answer shown first won 66.7 % (50 % is fair; furthest from it against even: 100.0 %)"
+    )
     assert text.index(order) < text.index("Every score, and what each means")
-    assert "the verdict stayed the same on 0.0 to 100.0 % of prompts" in text
+    assert "the verdict stayed the same on 0.0 % of prompts against even (the least)" in text
     for limit in ("need not be a correct one", "validated clinically", "The judge is not named",
                   "no person and no other judge"):  # fmt: skip
         assert text.index(limit) < text.index("Every score, and what each means")

@@ -120,11 +120,12 @@ def test_the_page_says_who_is_better_by_how_much_how_sure_and_who_says_so() -> N
     names = {"m": "M", "n": "N", "r": "R"}
     (better,) = answers_in_words([rate("judge:j", 0.7, 0.6, 0.8)], names)
     assert better.replace("\u00a0", " ") == (
-        "The judge model j: M wins 70.0 % against R (a tie counts half; 40 prompts; "
-        "95 %: 60.0 to 80.0, equal is 50; 2 with an unreadable verdict). Better, beyond chance."
+        "According to the judge model j, M wins 70.0 % against R (a tie counts half; 40 prompts; "
+        "95 % interval 60.0 to 80.0, equal is 50; 2 with an unreadable verdict). Better, beyond "
+        "chance."
     )
     (unsure,) = answers_in_words([rate("human:ann", 0.52, 0.4, 0.64)], names)
-    assert unsure.startswith("The person ann: M wins 52.0")
+    assert unsure.startswith("According to the person ann, M wins 52.0")
     assert unsure.endswith("Neither is shown to be better.")
     (worse,) = answers_in_words([rate("judge:overlap", 0.2, 0.1, 0.3)], names)
     assert "no judgement of quality" in worse
@@ -139,10 +140,13 @@ def test_a_jury_speaks_for_its_members_and_models_are_compared_in_their_rank() -
         rate("human:y", 0.6, 0.5, 0.7),
     ]
     lines = answers_in_words(scores, names)
-    assert [line.partition(":")[0] for line in lines] == [
-        "The jury of judge models",
-        "The person y",
+    assert [line.partition(",")[0] for line in lines] == [
+        "According to the jury of judge models",
+        "According to the person y",
     ]
+    # Both intervals end at 50 %: other prompts might tip them.
+    assert all(line.endswith("Borderline: the interval ends within one point of equal.")
+               for line in lines)  # fmt: skip
     task = "preference (judge:j): m minus n, over r"
     two = [
         rate("judge:j", 0.4, 0.3, 0.45),
@@ -150,8 +154,8 @@ def test_a_jury_speaks_for_its_members_and_models_are_compared_in_their_rank() -
         Score(task, "m", "win_rate_difference", -0.2, -0.3, -0.1, 40),
     ]
     last = answers_in_words(two, names)[-1]
-    assert last.startswith("N against M, over the same references: 20.0 percentage points")
-    assert "95 %: 10.0 to 30.0, equal is 0" in last
+    assert last.startswith("N against M, over the same reference models: 20.0 percentage points")
+    assert "95 % interval 10.0 to 30.0, equal is 0" in last
     assert last.endswith("N is better, beyond chance.")
 
 
@@ -165,9 +169,10 @@ def test_grades_are_told_in_words_too() -> None:
     ]
     lines = [line.replace("\u00a0", " ") for line in grades_in_words(scores, names)]
     assert lines == [
-        "2 graders on correctness: N gets 7.25 points on average (30 answers; 95 %: 6.5 to 8.0).",
-        "The judge model j: M gets 50.0 % of the rubric’s points (30 answers; 95 %: 40.0 to 60.0; "
-        "2 with an unscored grading).",
-        "The judge model j: M minus N on the same prompts, −10.0 percentage points "
-        "(95 %: −30.0 to 10.0, equal is 0). Neither is shown to be better.",
+        "According to 2 graders on correctness, N gets 7.25 points on average (30 answers; "
+        "95 % interval 6.5 to 8.0).",
+        "According to the judge model j, M gets 50.0 % of the rubric’s points (30 answers; "
+        "95 % interval 40.0 to 60.0; 2 with an unscored grading).",
+        "According to the judge model j, M minus N on the same prompts, −10.0 percentage points "
+        "(95 % interval −30.0 to 10.0, equal is 0). Neither is shown to be better.",
     ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,7 +33,7 @@ from meadowlark.report.content import (
 )
 from meadowlark.report.lineage import Lineage
 from meadowlark.report.read import RunFolder
-from meadowlark.report.scores import against, compared, model_names, score_table
+from meadowlark.report.scores import against, averaged, compared, is_share, model_names, score_table
 
 WINNERS = {
     "a": "first_wins",
@@ -49,6 +49,11 @@ AVERAGE = "average over "
 OVERLAP = "(judge:overlap"
 UNNAMED = "unnamed"
 """What stands for a judge whose name its verdicts do not hold (evaluate/verdicts.py)."""
+NAMELESS = "a judge model that the verdicts do not name"
+NEAR = 0.01
+"""An interval that ends so near to equal is borderline: other prompts might tip it."""
+MOST_NAMED = 6
+"""So many reference models are named at a glance; of more, how many."""
 MOST_ROWS = 8
 MOST_ROWS_OF_A_TABLE = 40
 COUNTS = ("wins", "ties", "losses", "unreadable")
@@ -65,12 +70,15 @@ def section(lineage: Lineage) -> Section | None:
         return None
     blocks: list[Any] = []
     judges = sorted({v.by for v in verdicts})
-    rates = [s for _, s in scored if s.metric == "win_rate"]
     told_scores = [s for _, s in scored]
+    scored = sorted(scored, key=in_one_order(told_scores))
+    told_scores = [s for _, s in scored]
+    rates = [s for s in told_scores if s.metric == "win_rate"]
+    blocks += _findings(told_scores, names)
     told_words = answers_in_words(told_scores, names) + grades_in_words(told_scores, names)
     blocks += [Prose(sentence) for sentence in told_words]
     if verdicts:
-        order = " ".join(glossary.order_effect(verdicts, told_scores))
+        order = " ".join(glossary.order_effect(verdicts, told_scores, names))
         blocks.append(Prose(f"{glossary.how_many(verdicts)} {order}".rstrip()))
         limits = glossary.limits(verdicts, set(judges), f"judge:{UNNAMED}")
         blocks.append(Prose(f"What this cannot tell. {limits}"))
@@ -85,28 +93,37 @@ def section(lineage: Lineage) -> Section | None:
         blocks.append(_rate_plot(whole, names))
     elif whole:
         blocks += _bar_plots(whole, names, "reference", "win-rates")
-    blocks += _label_plots(rates, names)
+    blocks += _label_plots(rates, names, _labelled_by(lineage))
     if scored:
         if verdicts:  # the table of verdicts has the counts, by order
             scored = [(run, s) for run, s in scored if s.metric not in COUNTS]
         caption = (
-            "Scores with 95 % intervals. n says what it counts; unreadable are those of n with an "
-            "unreadable verdict."
+            "Scores with 95 % intervals. n says what it counts; unreadable are those of n with a "
+            "verdict that names no winner."
         )
         table = score_table("comparison_scores", caption, scored, names, {}, glossary.unit)
         meanings = Facts(glossary.meanings(s.metric for _, s in scored))
         if len(scored) > MOST_ROWS_OF_A_TABLE:
-            blocks.append(Details("Every score, and what each means", [meanings, table]))
+            words = (
+                f"Every score, and what each means: {plural(len(scored), 'number')} in "
+                f"{plural(len({s.metric for _, s in scored}), 'metric')}, each with interval and n"
+            )
+            blocks.append(Details(words, [meanings, table]))
         else:
             blocks += [table, Details("What each score means", [meanings])]
     if verdicts:
-        blocks += _verdict_blocks(verdicts, names)
-    words = ["a judge model without a name" if j == f"judge:{UNNAMED}" else j for j in judges]
+        blocks += _verdict_blocks(verdicts, names, told_scores)
+    words = [NAMELESS if j == f"judge:{UNNAMED}" else j for j in judges]
     lead = f"Judged by {', '.join(words)}." if judges else ""
+    if rates:
+        lead += (
+            " Reference models are those that a model is compared with; their answers are not "
+            "taken as correct."
+        )
     if any("overlap" in judge for judge in judges):
         lead += (
-            " The overlap judge prefers the answer that shares more words with a reference: "
-            "a measure of form, not of medical quality."
+            " The overlap judge prefers the answer that shares more words with a reference "
+            "answer: a measure of form, not of medical quality."
         )
     return Section("answers", "Answers compared", lead, blocks)
 
@@ -118,14 +135,45 @@ def verdicts_of(lineage: Lineage, runs: Sequence[RunFolder]) -> list[Verdict]:
     return [v for run in holders if run.label not in repeated for v in run.verdicts]
 
 
+def reference_ranks(scores: Sequence[Score]) -> dict[str, int]:
+    """The models compared with, from the one hardest to beat to the easiest: the one order of every
+    table and plot."""
+    rates: dict[str, list[float]] = {}
+    for s in scores:
+        other = s.task.partition("): against ")[2]
+        if s.metric == "win_rate" and other and LABELLED not in other:
+            rates.setdefault(other, []).append(s.value)
+    ordered = sorted(rates, key=lambda other: sum(rates[other]) / len(rates[other]))
+    return {other: rank for rank, other in enumerate(ordered)}
+
+
+def in_one_order(scores: Sequence[Score]) -> Callable[[tuple[RunFolder, Score]], tuple[int, ...]]:
+    """A sort key: by judge, single comparisons before labelled ones before the rest, by model, and
+    references by :func:`reference_ranks` with their average last."""
+    ranks = reference_ranks(scores)
+    judges = list(dict.fromkeys(s.task.partition("): ")[0] for s in scores))
+    models = list(dict.fromkeys(s.model for s in scores))
+
+    def key(held: tuple[RunFolder, Score]) -> tuple[int, ...]:
+        judge, _, of = held[1].task.partition("): ")
+        place = judges.index(judge)
+        if not of.startswith(("against ", AVERAGE)):
+            return place, 2, 0, 0
+        other = of.partition(LABELLED)[0].removeprefix("against ")
+        return place, int(LABELLED in of), models.index(held[1].model), ranks.get(other, len(ranks))
+
+    return key
+
+
 # --------------------------------------------------------------------------- in words
 
 
 def answers_in_words(scores: Sequence[Score], names: dict[str, str]) -> list[str]:
     """Which model is better, by how much, how sure that is and who says so: a sentence each.
 
-    A model's overall rate is its average over references, or that against its only one. A jury, or
-    the majority of people, speaks for its members.
+    A model's overall rate is that against its only reference, or of several an average over them
+    that is not made of single rates (:func:`_findings` tells those that are). A jury, or the
+    majority of people, speaks for its members.
     """
     found: dict[str, list[Score]] = {}
     for s in overall(scores):
@@ -140,12 +188,14 @@ def answers_in_words(scores: Sequence[Score], names: dict[str, str]) -> list[str
     for judge, own in found.items():
         own.sort(key=lambda s: -s.value)
         for s in own:
+            if any(standing(s, scores)):
+                continue
             over = "on average " if AVERAGE in s.task else ""
             over += f"against {reference_in_words(s, names)}"
             sentences.append(
-                f"{_who(judge)}: {names[s.model]} wins {percent(s.value)} {over} (a tie "
-                f"counts half; {plural(s.n, 'prompt')}; {_interval_in_words(s, 0.5)}). "
-                + (_one_by_one(judge, s, scores, names) or _winner_in_words(judge, s))
+                f"According to {_who(judge)}, {names[s.model]} wins {percent(s.value)} {over} (a "
+                f"tie counts half; {plural(s.n, 'prompt')}; {_interval_in_words(s, 0.5)}). "
+                + _winner_in_words(judge, s)
             )
         # Of many pairs, the neighbours in rank: the others follow, or nearly.
         ranked = list(dict.fromkeys(s.model for s in own))
@@ -158,7 +208,7 @@ def answers_in_words(scores: Sequence[Score], names: dict[str, str]) -> list[str
                 continue
             s = _times(difference, sign)
             sentences.append(
-                f"{names[a]} against {names[b]}, over the same references: "
+                f"{names[a]} against {names[b]}, over the same reference models: "
                 f"{number(100 * s.value, 1)} percentage points in win rate "
                 f"({_interval_in_words(s, 0.0)}). " + _better_in_words(judge, s, names[a], names[b])
             )
@@ -166,35 +216,62 @@ def answers_in_words(scores: Sequence[Score], names: dict[str, str]) -> list[str
 
 
 def reference_in_words(s: Score, names: dict[str, str]) -> str:
-    """Against whom a win rate is: ``4 references``, or the only one by name."""
+    """Against whom a win rate is: ``4 reference models``, or the only one by name."""
     other = s.task.partition("): ")[2].removeprefix("against ")
-    return other.removeprefix(AVERAGE) if AVERAGE in other else names.get(other, other)
+    if AVERAGE in other:
+        return averaged(other).removeprefix(AVERAGE)
+    return names.get(other, other)
 
 
 def tiles(scores: Sequence[Score], names: dict[str, str]) -> list[Tile]:
-    """The first comparison at a glance: a win rate against one model, and against several how many
-    of them are better and worse, since their average would hide it."""
+    """The first comparison at a glance: a win rate against one model, and against several which of
+    them are better and worse, since their average would hide it."""
     found = []
     for s in overall(scores)[:1]:
         judge = s.task.partition("): ")[0]
-        who = _who(judge, start=False)
+        overlaps = OVERLAP in judge
         whom = reference_in_words(s, names)
-        worse, unknown, better = standing(s, scores)
-        alike = len(worse) + len(unknown) + len(better)
-        note = f"{names[s.model]} against {whom}, by {who}; {plural(s.n, 'prompt')}"
-        if alike:
-            value = f"better than {len(better)}, worse than {len(worse)}"
-            if OVERLAP in judge:
-                value = f"more than {len(better)}, less than {len(worse)}"
-            title = "words shared" if OVERLAP in judge else "preference"
-            if unknown:
-                note += f"; {len(unknown)} undecided"
-            found.append(Tile(f"{title}, against {alike} models", value, note))
+        note = f"against {whom}, according to {_who(judge)}; {plural(s.n, 'prompt')}"
+        if any(standing(s, scores)):
+            title = "words shared" if overlaps else "preference"
+            value = _at_a_glance(s, scores, names)
+            if "undecided" in value:
+                note += "; undecided: the interval holds 50\u00a0%, which is equal"
+            found.append(Tile(f"{title}: {names[s.model]}", value, note, wide=True))
         else:
-            title = "words shared, win rate" if OVERLAP in judge else "win rate"
+            title = "words shared, win rate" if overlaps else "win rate"
             value = percent(s.value, 0)
+            note = f"{names[s.model]} {note}"
             found.append(Tile(title, value, f"{note}; {_interval_in_words(s, 0.5)}"))
     return found
+
+
+def _at_a_glance(average: Score, scores: Sequence[Score], names: dict[str, str]) -> str:
+    """``loses to a, b (borderline); beats c; d: undecided``; of very many models, how many."""
+    overlaps = OVERLAP in average.task
+    worse, unknown, better = standing(average, scores)
+    many = len(worse) + len(unknown) + len(better) > MOST_NAMED
+
+    def told(those: Sequence[Score]) -> str:
+        if many:
+            return f"{len(those):,} of {len(worse) + len(unknown) + len(better):,}"
+        return ", ".join(
+            _reference(s, names) + (" (borderline)" if _borderline(s, 0.5) else "") for s in those
+        )
+
+    parts = []
+    if worse:
+        parts.append(f"{'fewer words than' if overlaps else 'loses to'} {told(worse)}")
+    if better:
+        parts.append(f"{'more words than' if overlaps else 'beats'} {told(better)}")
+    if unknown:
+        parts.append(f"{told(unknown)}: undecided")
+    return "; ".join(parts)
+
+
+def _reference(s: Score, names: dict[str, str]) -> str:
+    other = s.task.partition("): against ")[2].partition(LABELLED)[0]
+    return names.get(other, other)
 
 
 GRADED = {"rubric_score": "of the rubric’s points", "mean_points": "points on average"}
@@ -210,11 +287,11 @@ def grades_in_words(scores: Sequence[Score], names: dict[str, str]) -> list[str]
         scale = 100 if s.metric == "rubric_score" else 1
         sure = "no interval: too few answers"
         if s.low is not None and s.high is not None:
-            sure = f"95 %: {number(scale * s.low, 1)} to {number(scale * s.high, 1)}"
+            sure = f"95 % interval {number(scale * s.low, 1)} to {number(scale * s.high, 1)}"
         lost = f"; {s.n_unreadable:,} with an unscored grading" if s.n_unreadable else ""
         sentences.append(
-            f"{_who(s.task.removesuffix(')'))}: {names[s.model]} gets {value} {GRADED[s.metric]} "
-            f"({plural(s.n, 'answer')}; {sure}{lost})."
+            f"According to {_who(s.task.removesuffix(')'))}, {names[s.model]} gets {value} "
+            f"{GRADED[s.metric]} ({plural(s.n, 'answer')}; {sure}{lost})."
         )
     for s in scores:
         if s.metric not in _OF_GRADES:
@@ -224,11 +301,14 @@ def grades_in_words(scores: Sequence[Score], names: dict[str, str]) -> list[str]
         factor, a, b = _OF_GRADES[s.metric], names.get(a, a), names.get(b, b)
         sure = "no interval: too few answers"
         if s.low is not None and s.high is not None:
-            sure = f"95 %: {number(factor * s.low, 1)} to {number(factor * s.high, 1)}, equal is 0"
+            sure = (
+                f"95 % interval {number(factor * s.low, 1)} to {number(factor * s.high, 1)}, "
+                "equal is 0"
+            )
         sentences.append(
-            f"{_who(judge)}: {a} minus {b} on the same prompts, {number(factor * s.value, 1)} "
-            f"{'percentage points' if factor > 1 else 'points'} ({sure}). "
-            + _verdict_in_words(s, 0.0, f"{a} is better", f"{b} is better")
+            f"According to {_who(judge)}, {a} minus {b} on the same prompts, "
+            f"{number(factor * s.value, 1)} {'percentage points' if factor > 1 else 'points'} "
+            f"({sure}). " + _verdict_in_words(s, 0.0, f"{a} is better", f"{b} is better")
         )
     return sentences
 
@@ -275,7 +355,7 @@ def _speakers(judges: set[str]) -> set[str]:
     return judges - members
 
 
-def _who(judge: str, *, start: bool = True) -> str:
+def _who(judge: str) -> str:
     """``preference (judge:x`` in words."""
     criterion, _, by = judge.partition(" (")
     kind, _, name = by.partition(":")
@@ -288,12 +368,12 @@ def _who(judge: str, *, start: bool = True) -> str:
     else:
         words = f"{'the judge model' if kind == 'judge' else 'the person'} {name}"
         if name == UNNAMED:
-            words = "a judge model that the verdicts do not name"
+            words = NAMELESS
     if kind not in ("judge", "human"):
         words = by  # "3 graders"
     if criterion not in ("preference", "rubric") and name != "overlap":
         words += f" on {criterion}"
-    return words[0].upper() + words[1:] if start else words
+    return words
 
 
 def _interval_in_words(s: Score, equal: float) -> str:
@@ -304,7 +384,7 @@ def _limits_in_words(s: Score, equal: str = "") -> str:
     lost = f"; {s.n_unreadable:,} with an unreadable verdict" if s.n_unreadable else ""
     if s.low is None or s.high is None:
         return f"no interval: too few prompts{lost}"
-    return f"95 %: {number(100 * s.low, 1)} to {number(100 * s.high, 1)}{equal}{lost}"
+    return f"95 % interval {number(100 * s.low, 1)} to {number(100 * s.high, 1)}{equal}{lost}"
 
 
 def _winner_in_words(judge: str, s: Score) -> str:
@@ -338,24 +418,117 @@ def standing(average: Score, scores: Sequence[Score]) -> tuple[list[Score], ...]
     return worse, unknown, better
 
 
-def _one_by_one(judge: str, average: Score, scores: Sequence[Score], names: dict[str, str]) -> str:
-    """What an average over references is made of: better than these, worse than those. Empty for
-    a rate that is no average, of which the average's own verdict would hide the rest."""
-    overlaps = OVERLAP in judge
-    headings = (
-        "fewer words shared than by" if overlaps else "worse than",
-        "not shown to differ from",
-        "more words shared than by" if overlaps else "better than",
+def _findings(scores: Sequence[Score], names: dict[str, str]) -> list[Any]:
+    """What each average over references is made of, a line each; after that the average itself,
+    and how far one reference moves it."""
+    rows: list[dict[str, Any]] = []
+    averages = []
+    for average in overall(scores):
+        parts = sorted((s for those in standing(average, scores) for s in those), key=_by_value)
+        if parts:
+            averages.append(_average_in_words(average, parts, names))
+        for s in parts:
+            rows.append(
+                {
+                    "by": s.task.partition("): ")[0] + ")",
+                    "model": s.model,
+                    "reference": s.task.partition("): against ")[2],
+                    "win_rate": s.value,
+                    "low": s.low,
+                    "high": s.high,
+                    "n": s.n,
+                    "n_unreadable": s.n_unreadable,
+                    "finding": _finding(s),
+                    "borderline": _borderline(s, 0.5),
+                }
+            )
+    if not rows:
+        return []
+    judges = dict.fromkeys(row["by"] for row in rows)
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    alone = names[models[0]] if len(models) == 1 else ""
+    columns = [
+        Column(alone or "finding", lambda r: f"{r['finding']} {_last(r, names)}",
+               title=lambda r: r["reference"]),
+        Column("win rate", lambda r: percent(r["win_rate"]), "number"),
+        Column("95 % interval", _limits, "number"),
+    ]  # fmt: skip
+    if any(row["n_unreadable"] for row in rows):
+        columns.append(Column("unread\u00adable", counted("n_unreadable"), "number"))
+    if not alone:
+        columns.insert(0, Column("model", lambda r: names[r["model"]], "code",
+                                 title=lambda r: r["model"]))  # fmt: skip
+    if len(judges) > 1:
+        columns.insert(0, Column("according to", lambda r: _who(r["by"].removesuffix(")"))))
+    n = " or ".join(f"{n:,}" for n in sorted({row["n"] for row in rows}))
+    caption = (
+        f"How often the answers of {alone or 'each model'} are preferred: the share of {n} "
+        "prompts, a tie as half. 50 % is equal; undecided means that the interval holds it."
     )
-    found = []
-    for how, those in zip(headings, standing(average, scores), strict=True):
-        told = []
-        for s in those:
-            other = s.task.partition("): against ")[2]
-            told.append(f"{names.get(other, other)} ({percent(s.value)}; {_limits_in_words(s)})")
-        if told:
-            found.append(f"{how} {', '.join(told)}")
-    return f"One by one: {'; '.join(found)}." if found else ""
+    if any(row["borderline"] for row in rows):
+        caption += " Borderline: the interval ends within one point of 50 %."
+    most = 5 * len(rows)  # Bonferroni's bound
+    if len(rows) > 1:
+        caption += f" {len(rows)} comparisons at once: "
+        caption += (
+            f"the chance that an interval misses is 5 % for each and up to {most} % for any."
+            if most < 100
+            else "some intervals are to be expected to miss."
+        )
+    return [Table("findings", caption, columns, rows, tight=True), *map(Prose, averages)]
+
+
+def _by_value(s: Score) -> float:
+    return s.value
+
+
+def _limits(row: Cells) -> str:
+    if row["low"] is None or row["high"] is None:
+        return "too few prompts"
+    return f"{number(100 * row['low'], 1)} to {percent(row['high'])}".replace(" ", "\u00a0")
+
+
+def _finding(s: Score) -> str:
+    """Worse, better or undecided, as the interval says; an overlap of words is never called so."""
+    overlaps = OVERLAP in s.task
+    if s.high is not None and s.high < 0.5:
+        return "fewer words shared than" if overlaps else "worse than"
+    if s.low is not None and s.low > 0.5:
+        return "more words shared than" if overlaps else "better than"
+    return "undecided against"
+
+
+def _last(row: Cells, names: dict[str, str]) -> str:
+    """Whom a finding is about, and that it is borderline."""
+    reference = names.get(row["reference"], row["reference"])
+    return f"{reference}, borderline" if row["borderline"] else reference
+
+
+def _borderline(s: Score, equal: float) -> bool:
+    """Whether an end of the interval lies so near to equal that other prompts might tip it."""
+    if not is_share(s.metric):
+        return False
+    return any(end is not None and abs(end - equal) <= NEAR for end in (s.low, s.high))
+
+
+def _average_in_words(average: Score, parts: Sequence[Score], names: dict[str, str]) -> str:
+    """The average over references with the caution that it needs: what it is without the reference
+    that moves it most."""
+    mean = sum(s.value for s in parts) / len(parts)
+    odd = max(parts, key=lambda s: abs(s.value - mean))
+    without = [s.value for s in parts if s is not odd]
+    told = (
+        f"The average of {names[average.model]} over the {len(parts)}, the number that AlpaCare "
+        f"reports, is {percent(average.value)} ({_interval_in_words(average, 0.5)})"
+    )
+    if OVERLAP in average.task:
+        told = told.replace(", the number that AlpaCare reports,", "")
+    if without:
+        told += (
+            f"; without {_reference(odd, names)} it is {percent(sum(without) / len(without))}, so "
+            "it says little by itself"
+        )
+    return f"{told}."
 
 
 def _better_in_words(judge: str, s: Score, a: str, b: str) -> str:
@@ -370,18 +543,26 @@ def _verdict_in_words(
     s: Score, equal: float, better: str, worse: str, neither: str = "be better"
 ) -> str:
     """What the interval allows to be said."""
+    near = " Borderline: the interval ends within one point of equal."
+    near = near if _borderline(s, equal) else ""
     if s.low is not None and s.low > equal:
-        return f"{better}, beyond chance."
+        return f"{better}, beyond chance.{near}"
     if s.high is not None and s.high < equal:
-        return f"{worse}, beyond chance."
-    return f"Neither is shown to {neither}."
+        return f"{worse}, beyond chance.{near}"
+    return f"Neither is shown to {neither}.{near}"
 
 
 # --------------------------------------------------------------------------- plots
 
 
-def _bar_plots(rates: Sequence[Score], names: dict[str, str], axis: str, name: str) -> list[Figure]:
-    """Win rates as bars, a group for each reference or label, one plot a judge."""
+Notes = Callable[[Sequence[Score]], list[str]]
+
+
+def _bar_plots(
+    rates: Sequence[Score], names: dict[str, str], axis: str, name: str, notes: Notes | None = None
+) -> list[Figure]:
+    """Win rates as bars, a group for each reference or label, one plot a judge; ``notes`` adds to
+    the caption what is to be said of a plot's rates."""
     by_judge: dict[str, list[Score]] = {}
     for s in rates:
         by_judge.setdefault(s.task.partition("): ")[0], []).append(s)
@@ -412,14 +593,15 @@ def _bar_plots(rates: Sequence[Score], names: dict[str, str], axis: str, name: s
             bars,
             x_label=axis,
             y_label="win rate (%)",
-            reference=plots.Reference("equal", 0.5),
+            reference=plots.Reference("equal, 50 %", 0.5),
             counts=[max(s.n for s in own if _category(s, names) == c) for c in categories],
         )
-        over = _over(own)
+        who = f", according to {_who(judge)}" if len(chosen) > 1 else ""
         caption = (
-            f"Win rates by {axis}{over}, with 95 % intervals; {_who(judge, start=False)}. "
-            "n: prompts behind each."
+            f"Win rates by {axis}{_over(own)} with 95 % intervals{who}. n: prompts behind each."
         )
+        if notes is not None:
+            caption = " ".join([caption, *notes(own)])
         figures.append(Figure(drawn, caption))
     return figures
 
@@ -427,7 +609,7 @@ def _bar_plots(rates: Sequence[Score], names: dict[str, str], axis: str, name: s
 def _over(rates: Sequence[Score]) -> str:
     """Against whom, where every rate of a plot by label is against the same."""
     whom = {s.task.partition("): ")[2].partition(LABELLED)[0] for s in rates}
-    return f" ({whom.pop()})" if len(whom) == 1 else ""
+    return f" ({averaged(whom.pop())})" if len(whom) == 1 else ""
 
 
 def _category(s: Score, names: dict[str, str]) -> str:
@@ -438,7 +620,9 @@ def _category(s: Score, names: dict[str, str]) -> str:
     return "average" if other.startswith(AVERAGE) else names.get(other, other)
 
 
-def _label_plots(rates: Sequence[Score], names: dict[str, str]) -> list[Figure]:
+def _label_plots(
+    rates: Sequence[Score], names: dict[str, str], labelled_by: str = ""
+) -> list[Figure]:
     """Win rates by difficulty, by topic and so on, where scores by label are there."""
     kinds: dict[str, list[Score]] = {}
     for s in rates:
@@ -451,16 +635,54 @@ def _label_plots(rates: Sequence[Score], names: dict[str, str]) -> list[Figure]:
             label = _category(s, names)
             counts[label] = max(counts.get(label, 0), s.n)
         most = sorted(counts, key=lambda label: (-counts[label], label))[:MOST_ROWS]
+        scale = glossary.scale(kind, counts, labelled_by)
+        whole = max((s.n for s in overall(rates)), default=0)
+        missing = whole - sum(counts.values())
+
+        def notes(
+            shown: Sequence[Score],
+            kind: str = kind,
+            scale: str = scale,
+            missing: int = missing,
+            whole: int = whole,
+        ) -> list[str]:
+            lines = [scale] if scale else []
+            if missing > 0:
+                told = (
+                    f"{missing:,} of {plural(whole, 'prompt')} {'has' if missing == 1 else 'have'}"
+                )
+                lines.append(f"{told} no {kind} here.")
+            if all(s.low is not None and s.high is not None and s.low <= 0.5 <= s.high
+                   for s in shown):  # fmt: skip
+                lines.append(f"Every interval holds 50 %: no difference by {kind} is shown.")
+            return lines
+
         figures += _bar_plots(
-            [s for s in own if _category(s, names) in most], names, kind, f"win-rates-{slug(kind)}"
+            [s for s in own if _category(s, names) in most],
+            names,
+            kind,
+            f"win-rates-{slug(kind)}",
+            notes,
         )
     return figures
+
+
+def _labelled_by(lineage: Lineage) -> str:
+    """The file that gave the items their labels, or the task whose questions bear them."""
+    files = [link.origin.label for link in lineage.links if link.name == "groups"]
+    tasks = [question.task for run in lineage.runs for question in run.questions if question.group]
+    return next(iter([*files, *tasks]), "")
 
 
 def _rate_plot(rates: Sequence[Score], names: dict[str, str]) -> Figure:
     kinds = {s.task.partition("): ")[0] for s in rates}
     alone = len({s.model for s in rates}) == 1
-    rows = [against(score, names, several=len(kinds) > 1, alone=alone) for score in rates]
+    rows = [
+        replace(
+            against(score, names, several=len(kinds) > 1, alone=alone), apart=AVERAGE in score.task
+        )
+        for score in rates
+    ]
     drawn = plots.interval_plot(
         "win-rates",
         "Win rates",
@@ -474,29 +696,46 @@ def _rate_plot(rates: Sequence[Score], names: dict[str, str]) -> Figure:
     return Figure(
         drawn,
         f"Win rates{f' of {names[rates[0].model]}' if alone else ''} with 95 % intervals. "
-        f"n = {n} prompts; {plural(lost, 'prompt')} with an unreadable verdict.",
+        f"n = {n} prompts; {plural(lost, 'prompt')} with an unreadable verdict."
+        + (" The average, AlpaCare’s number, stands apart." if any(r.apart for r in rows) else ""),
     )
 
 
 def _place_shown(row: Cells) -> str:
     """Where the first model's answer stood: first, second, or both orders together."""
-    return {row["a"]: "first", row["b"]: "second"}.get(row["shown_first"], "both")
+    return {row["a"]: "first", row["b"]: "second"}.get(row["shown_first"], "both, in all")
 
 
-def _verdict_blocks(verdicts: Sequence[Verdict], names: dict[str, str]) -> list[Any]:
+def _verdict_blocks(
+    verdicts: Sequence[Verdict], names: dict[str, str], scores: Sequence[Score]
+) -> list[Any]:
     counts: dict[tuple[str, str, str, str], dict[str, Counter[str]]] = {}
     for v in verdicts:
         by_order = counts.setdefault((v.by, v.criterion, v.a, v.b), {})
         by_order.setdefault(v.shown_first, Counter())[v.winner] += 1
     rows: list[dict[str, Any]] = []
     bars = []
-    for (by, criterion, a, b), by_order in counts.items():
+    told_n = []
+    alone = len({a for _, _, a, _ in counts}) == 1
+    ranks = reference_ranks(scores)
+    places = {
+        name: [*dict.fromkeys(k[n] for k in counts)] for n, name in enumerate(("by", "c", "a"))
+    }
+    ordered = sorted(
+        counts.items(),
+        key=lambda held: (
+            *(places[name].index(held[0][n]) for n, name in enumerate(("by", "c", "a"))),
+            ranks.get(held[0][3], len(ranks)),
+        ),
+    )
+    for (by, criterion, a, b), by_order in ordered:
         total: Counter[str] = sum(by_order.values(), Counter())
         n = sum(total.values())
-        title = f"{names[a]} against {names[b]}"
+        title = f"against {names[b]}" if alone else f"{names[a]} against {names[b]}"
         if len({by for by, *_ in counts}) > 1:
             title += f", {by}"
         bars.append((title, [total[w] / n for w in WINNERS]))
+        told_n.append(f"n = {n:,}")
         for order in (None, "a", "b"):
             one = total if order is None else by_order.get(order, Counter())
             if not one:
@@ -512,7 +751,6 @@ def _verdict_blocks(verdicts: Sequence[Verdict], names: dict[str, str]) -> list[
                     **{key: one[w] for w, key in WINNERS.items()},
                 }
             )
-    alone = len({row["a"] for row in rows}) == 1
     model = names[rows[0]["a"]] if alone else "the first model"
     kinds = [(f"{model} wins", "s0 bar"), ("tie", "tie"), ("both bad", "bad"),
              (f"the {'other' if alone else 'second'} wins", "s1 bar"),
@@ -522,7 +760,7 @@ def _verdict_blocks(verdicts: Sequence[Verdict], names: dict[str, str]) -> list[
         + ", ".join(f"{kind} {percent(s)}" for (kind, _), s in zip(kinds, shares, strict=True))
         for title, shares in bars
     )
-    drawn = plots.share_plot("verdicts", "How the verdicts fell", f"{words}.", bars, kinds)
+    drawn = plots.share_plot("verdicts", "How the verdicts fell", f"{words}.", bars, kinds, told_n)
     told = [Column("judge", text("by")), Column("criterion", text("criterion"))]
     single = len({(row["by"], row["criterion"]) for row in rows}) == 1
     first, second = ("won", "lost") if alone else ("first wins", "second wins")
@@ -543,20 +781,30 @@ def _verdict_blocks(verdicts: Sequence[Verdict], names: dict[str, str]) -> list[
         Column(second, counted("second_wins"), "number"),
         Column("unread\u00adable", counted("unreadable"), "number"),
     ]
-    if not any(row["both_bad"] for row in rows):
-        columns = [column for column in columns if column.label != "both bad"]
-    who = _who(f"{rows[0]['criterion']} ({rows[0]['by']}", start=False)
+    for key, heading in (("both_bad", "both bad"), ("unreadable", "unread\u00adable")):
+        if not any(row[key] for row in rows):
+            columns = [column for column in columns if column.label != heading]
+    unreadable = "Unreadable: the judge’s reply names no winner. "
     caption = (
-        "Verdicts"
-        + (f" on {model}" if alone else "")
-        + ", all and by order"
-        + (f", by {who}" if single else "")
-        + f". Shown: where the answer of {model} stood. A judge that looks only at the content "
-        "gives the same in both orders."
-    )
-    told_of = f"{len(verdicts):,} verdicts"
+        (f"Verdicts on {model}. " if alone else "Verdicts. ")
+        + f"Shown: where the answer of {model} stood; bold lines are the sum of the two below "
+        "them. A judge that looks only at the content gives the same in both. "
+        + (unreadable if any(row["unreadable"] for row in rows) else "None was unreadable.")
+    ).rstrip()
+    told_of = plural(len(verdicts), "verdict")
+    orders = len({v.shown_first for v in verdicts})
     blocks = [
-        Figure(drawn, f"How the verdicts fell. n = {told_of}, both orders."),
-        Table("verdicts", caption, columns, rows, tight=True),
+        Figure(
+            drawn,
+            f"How the verdicts fell. n = {told_of}, {'both orders' if orders == 2 else 'one order'}"
+            "; beside each bar its own n, and shares too small to be written on it.",
+        ),
+        Table("verdicts", caption, columns, rows, tight=True, total=_is_sum),
     ]
-    return blocks if len(bars) <= MOST_ROWS else [Details(f"How the {told_of} fell", blocks)]
+    if not scores and len(bars) <= MOST_ROWS:
+        return blocks
+    return [Details(f"How the {told_of} fell: won, tied and lost in each order", blocks)]
+
+
+def _is_sum(row: Cells) -> bool:
+    return bool(row["shown_first"] == "either")

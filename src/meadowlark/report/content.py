@@ -35,7 +35,8 @@ class Column:
 @dataclass(frozen=True)
 class Table:
     """``name`` is its file's name beside the page; ``rows`` are what that file holds. A ``tight``
-    one is set small enough on a narrow screen to be seen whole."""
+    one is set small enough on a narrow screen to be seen whole. ``total`` tells rows that are the
+    sum of those after them."""
 
     name: str
     caption: str
@@ -43,16 +44,19 @@ class Table:
     rows: Sequence[Cells]
     kind: str = field(default="table", init=False)
     tight: bool = False
+    total: Callable[[Cells], bool] | None = None
 
 
 @dataclass(frozen=True)
 class Figure:
-    """An inline SVG with its caption."""
+    """An inline SVG with its caption. Of a ``wide`` one, ``steps`` tell the same as a list on a
+    narrow screen: each a name, and what stands below it."""
 
     svg: Markup
     caption: str
     kind: str = field(default="figure", init=False)
     wide: bool = False
+    steps: Sequence[tuple[str, Sequence[str]]] = ()
 
 
 @dataclass(frozen=True)
@@ -155,11 +159,12 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Tile:
-    """One number at a glance."""
+    """One number at a glance; a ``wide`` one has a line for itself."""
 
     label: str
     value: str
     note: str = ""
+    wide: bool = False
 
 
 @dataclass(frozen=True)

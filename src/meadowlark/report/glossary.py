@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from meadowlark.records import Score, Verdict
-from meadowlark.report.content import number, percent, plural
+from meadowlark.report.content import percent, plural
 
 PROMPTS, VERDICTS, ANSWERS, BOTH_RATED = "prompts", "verdicts", "answers", "pairs of answers"
 
@@ -146,10 +146,13 @@ def how_many(verdicts: Sequence[Verdict]) -> str:
     return f"{', '.join(parts)}: {plural(len(verdicts), 'verdict')}, {told}."
 
 
-def order_effect(verdicts: Sequence[Verdict], scores: Sequence[Score]) -> list[str]:
+def order_effect(
+    verdicts: Sequence[Verdict], scores: Sequence[Score], names: dict[str, str]
+) -> list[str]:
     """For each rater of both orders, how often the answer shown first won, and how often the
-    orders agreed."""
+    orders agreed; of several pairs of models, in which it was worst and best."""
     raters = list(dict.fromkeys((v.by, v.criterion) for v in verdicts))
+    several = len({v.a for v in verdicts}) > 1
     lines = []
     for by, criterion in raters:
         own = [v for v in verdicts if (v.by, v.criterion) == (by, criterion)]
@@ -161,28 +164,46 @@ def order_effect(verdicts: Sequence[Verdict], scores: Sequence[Score]) -> list[s
             for s in scores
             if s.metric == "positional_agreement" and s.task.startswith(f"{criterion} ({by}): ")
         ]
-        line = f"The answer shown first won {percent(whole)}"
+        line = f"The answer shown first won {percent(whole)} (50\u00a0% is fair"
         by_pair = {}
-        for pair in {(v.a, v.b) for v in own}:
+        for pair in dict.fromkeys((v.a, v.b) for v in own):
             rate = _first_won([v for v in own if (v.a, v.b) == pair])
             if rate is not None:
                 by_pair[pair] = rate
         if len(by_pair) > 1:
-            low, high = min(by_pair.values()), max(by_pair.values())
-            line += (
-                f" (of single pairs {number(100 * low, 1)} to {percent(high)}; 50\u00a0% is fair)"
-            )
-        else:
-            line += " (50\u00a0% is fair)"
+            a, b = max(by_pair, key=lambda pair: abs(by_pair[pair] - 0.5))
+            whom = f"{names[a]} against {names[b]}" if several else f"against {names[b]}"
+            line += f"; furthest from it {whom}: {percent(by_pair[a, b])}"
+        line += ")"
         if agreed:
-            shares = sorted(s.value for s in agreed)
-            told = percent(shares[0])
-            if shares[-1] > shares[0]:
-                told = f"{number(100 * shares[0], 1)} to {percent(shares[-1])}"
-            line += f"; with the answers swapped, the verdict stayed the same on {told} of prompts"
+            worst, best = (f(agreed, key=lambda s: s.value) for f in (min, max))
+            line += ". With the two answers swapped, the verdict stayed the same on "
+            if best.value > worst.value:
+                worst_whom, best_whom = (_pair(s, names, several) for s in (worst, best))
+                line += (
+                    f"{percent(worst.value)} of prompts {worst_whom} (the least) and "
+                    f"{percent(best.value)} {best_whom} (the most)"
+                )
+            else:
+                line += f"{percent(worst.value)} of prompts"
+            line += "; 100\u00a0% is ideal, tossing a coin gives 50\u00a0%"
         who = f" ({by}, {criterion})" if len(raters) > 1 else ""
         lines.append(f"{line}{who}.")
     return lines
+
+
+def _pair(s: Score, names: dict[str, str], several: bool) -> str:
+    other = s.task.partition("): against ")[2]
+    whom = f"against {names.get(other, other)}"
+    return f"for {names.get(s.model, s.model)} {whom}" if several else whom
+
+
+def scale(kind: str, labels: Iterable[str], labelled_by: str) -> str:
+    """Whose labels the prompts bear, and which end of them is which, as far as is known."""
+    clinicians = "medinstruct" in labelled_by.lower()
+    if kind == "difficulty" and clinicians and set(labels) <= set("12345"):
+        return "Difficulty as AlpaCare’s experts rated the prompts: 1 easiest, 5 hardest."
+    return f"Labels as in {labelled_by}." if labelled_by else ""
 
 
 def _first_won(verdicts: Sequence[Verdict]) -> float | None:

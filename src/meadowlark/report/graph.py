@@ -19,6 +19,8 @@ from meadowlark.report.read import RunFolder
 
 BOX_WIDTH, BOX_HEIGHT = 166, 62
 GAP_X, GAP_Y = 16, 34
+DIGITS = 10
+"""How many digits of a SHA-256 a page shows."""
 MANY = 3
 """From so many files on that the same runs read, one box holds them."""
 
@@ -61,7 +63,7 @@ def lineage_graph(lineage: Lineage) -> Markup:
     description = "; ".join(dict.fromkeys(made)) or "runs without inputs"
     return Markup(
         f'<svg class="plot graph" role="img" aria-labelledby="lineage-t lineage-d" '
-        f'style="min-width:{0.72 * width:.0f}px;max-width:{width:.0f}px" '
+        f'style="min-width:{width:.0f}px;max-width:{width:.0f}px" '
         f'viewBox="0 0 {width:g} {height:g}" xmlns="http://www.w3.org/2000/svg">'
         '<title id="lineage-t">From the files given to the scores: what was made from what</title>'
         f'<desc id="lineage-d">{escape(description)}</desc>' + "".join(body) + "</svg>"
@@ -159,14 +161,14 @@ def _draw(box: _Box, place: tuple[float, float]) -> str:
     if isinstance(node, RunFolder):
         kept = node.manifest.rows.get("kept")
         rows = f" · {plural(kept, 'row')}" if isinstance(kept, int) else ""
-        top, middle, bottom = node.stage, node.label, f"{node.sha256[:8]}{rows}"
+        top, middle, bottom = node.stage, f"{node.label}/", f"{node.sha256[:DIGITS]}{rows}"
         title, kind = f"{node.stage} {node.label}, SHA-256 {node.sha256}", "box run"
     elif isinstance(node, _Files):
         top, middle, bottom = f"{len(node.sources)} files", node.sources[0].label, "and others"
         title = "; ".join(f"{one.path}, SHA-256 {one.sha256}" for one in node.sources)
         kind = "box file"
     else:
-        top, middle, bottom = "file", node.label, node.sha256[:8]
+        top, middle, bottom = "file", node.label, node.sha256[:DIGITS]
         title, kind = f"{node.path}, SHA-256 {node.sha256}", "box file"
     body = (
         f"<g><title>{escape(title)}</title>"

@@ -16,6 +16,8 @@ from markupsafe import Markup, escape
 from meadowlark.report.content import number, percent
 
 WIDTH = 480
+SMALLEST_TOLD = 46
+"""The width from which on a share has its per cent written on it."""
 SERIES = 6
 """How many series have a colour and a dash pattern of their own."""
 
@@ -39,13 +41,15 @@ class Reference:
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its 95 % interval, where there is one."""
+    """A value with its 95 % interval, where there is one. One that is ``apart`` (an average of
+    the others) stands below a line."""
 
     label: str
     value: float
     low: float | None
     high: float | None
     shown: str
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,9 @@ def _line_sample(index: int, markers: bool) -> str:
     kind = f"s{index % SERIES}"
     dot = f'<circle class="{kind} dot" cx="14" cy="-4" r="3.5"/>' if markers else ""
     return f'<line class="{kind} line" x1="0" y1="-4" x2="28" y2="-4"/>{dot}'
+
+
+RULE_SAMPLE = '<line class="reference" x1="0" y1="-4" x2="28" y2="-4"/>'
 
 
 def _box_sample(kind: str) -> str:
@@ -188,8 +195,7 @@ def line_plot(
     y_ticks = ticks(0 if from_zero else min(values), max(values))
     x_low, x_high = min(x for x, _ in points), max(x for x, _ in points)
     samples = [(_line_sample(i, line.markers), line.label) for i, line in enumerate(lines)]
-    rule = '<line class="reference" x1="0" y1="-4" x2="28" y2="-4"/>'
-    samples += [(rule, r.label) for r in references]
+    samples += [(RULE_SAMPLE, r.label) for r in references]
     legend, taken = _legend(samples, 0)
     top = taken + 36
     axes = _Axes(46, top, WIDTH - 12, top + 220, (x_low, x_high), (y_ticks[0], y_ticks[-1]))
@@ -247,6 +253,9 @@ def interval_plot(
         body.append(label(x, top - 10, reference.label, "axis", anchor))
     for index, one in enumerate(intervals):
         y = top + row * index + 32
+        if one.apart and index and not intervals[index - 1].apart:
+            line = f'x1="0" y1="{y - 30}" x2="{WIDTH}" y2="{y - 30}"'
+            body.append(f'<line class="rule apart" {line}/>')
         body.append(label(8, y - 14, one.label, "halo"))
         body.append(label(WIDTH - 14, y - 14, one.shown, "halo tick", "end"))
         x, _ = axes.at(one.value, 0)
@@ -279,14 +288,17 @@ def bar_plot(
     """Grouped vertical bars of shares (0 to 1), each with its per cent above it.
 
     A bar with an interval has a whisker, and its per cent above that. ``reference`` is a level
-    across the plot. ``counts`` are written below the categories, as the n of each.
+    across the plot, named in the legend. ``counts`` are written below the categories, as the n
+    of each.
     """
     told = [v for g in groups for v in g.values if v is not None]
     told += [i[1] for g in groups for i in g.intervals if i is not None]
     told += [reference.value] if reference is not None else []
     y_ticks = ticks(0, max(max(told, default=0), 0.1))
-    legend, taken = _legend([(_box_sample(f"s{i % SERIES} bar"), g.label) for i, g in
-                             enumerate(groups)], 0)  # fmt: skip
+    samples = [(_box_sample(f"s{i % SERIES} bar"), g.label) for i, g in enumerate(groups)]
+    if reference is not None:
+        samples.append((RULE_SAMPLE, reference.label))
+    legend, taken = _legend(samples, 0)
     top = taken + 40
     axes = _Axes(46, top, WIDTH - 8, top + 200, (0, len(categories)), (0, y_ticks[-1]))
     slot = (axes.right - axes.left) / max(len(categories), 1)
@@ -302,7 +314,6 @@ def bar_plot(
             f'<line class="reference" x1="{axes.left}" y1="{y:.1f}" x2="{axes.right}" '
             f'y2="{y:.1f}"/>'
         )
-        body.append(label(axes.right, y - 5, reference.label, "axis halo", "end"))
     for place, (first, second) in enumerate(names):
         middle = axes.left + slot * (place + 0.5)
         body.append(label(middle, axes.bottom + 19, first, "tick", "middle"))
@@ -359,13 +370,24 @@ def share_plot(
     description: str,
     rows: Sequence[tuple[str, Sequence[float]]],
     kinds: Sequence[tuple[str, str]],
+    notes: Sequence[str] = (),
 ) -> Markup:
-    """One stacked bar a row: shares (0 to 1) of ``kinds``, pairs of a name and a style class."""
+    """One stacked bar a row: shares (0 to 1) of ``kinds``, pairs of a name and a style class.
+
+    A share too small for its per cent is told beside the row's name, after the row's ``notes``.
+    """
     used = [i for i in range(len(kinds)) if any(shares[i] > 0 for _, shares in rows)]
     legend, taken = _legend([(_box_sample(kinds[i][1]), kinds[i][0]) for i in used], 0)
     body, y = list(legend), taken + 10
-    for words, shares in rows:
+    for place, (words, shares) in enumerate(rows):
         body.append(label(0, y + 12, words))
+        beside = [notes[place]] if place < len(notes) else []
+        beside += [
+            f"{kinds[i][0]} {percent(share)}"
+            for i, share in enumerate(shares)
+            if 0 < share * WIDTH <= SMALLEST_TOLD
+        ]
+        body.append(label(WIDTH, y + 12, "; ".join(beside), "halo tick", "end"))
         x = 0.0
         for index, share in enumerate(shares):
             wide = share * WIDTH
@@ -375,7 +397,7 @@ def share_plot(
                 f'<rect class="{kinds[index][1]}" x="{x:.1f}" y="{y + 19}" '
                 f'width="{max(wide - 1, 0.5):.1f}" height="24"/>'
             )
-            if wide > 46:
+            if wide > SMALLEST_TOLD:
                 words = percent(share, 0)
                 dark = "bar" in kinds[index][1] or kinds[index][1] == "bad"
                 on = "on-bar" if dark else "on-grey"

@@ -36,7 +36,7 @@ from meadowlark.report.content import (
     short,
     text,
 )
-from meadowlark.report.graph import lineage_graph
+from meadowlark.report.graph import DIGITS, MANY, lineage_graph
 from meadowlark.report.lineage import Lineage, Link, Source
 from meadowlark.report.read import RunFolder
 
@@ -52,10 +52,10 @@ def section(lineage: Lineage) -> Section:
     if lineage.links:
         words = (
             f"From the files given to the scores: {plural(len(lineage.runs), 'run')}, "
-            f"{plural(len(lineage.sources), 'file')} from outside (dashed). The digits are the "
-            "first of each folder's SHA-256."
+            f"{plural(len(lineage.sources), 'file')} from outside (dashed). The digits begin the "
+            "SHA-256 of the file or the run’s folder."
         )
-        blocks.append(Figure(lineage_graph(lineage), words, wide=True))
+        blocks.append(Figure(lineage_graph(lineage), words, wide=True, steps=_steps(lineage)))
     for link in changed:
         words = (
             f"{link.run.label} read an earlier state of {_origin(link)} than the one shown here "
@@ -66,7 +66,7 @@ def section(lineage: Lineage) -> Section:
     words = f"Every file that the runs wrote: {len(outputs.rows):,}"
     blocks += [_runs_table(lineage), *_sources_table(lineage), Details(words, [outputs])]
     for run in lineage.runs:
-        blocks.append(Anchor(run.anchor, run.label, run.stage))
+        blocks.append(Anchor(run.anchor, f"{run.label}/", f"folder written by {run.stage}"))
         blocks.append(Details("Options, inputs, outputs", [_facts(lineage, run)]))
     lead = "What was made from what, by which code, with which options, and what it cost."
     return Section("provenance", "Provenance", lead, blocks)
@@ -143,6 +143,26 @@ def graph_json(lineage: Lineage) -> dict[str, Any]:
     }
 
 
+def _steps(lineage: Lineage) -> list[tuple[str, list[str]]]:
+    """The runs in the order of making, each with what it was made from."""
+    return [
+        (
+            f"{run.stage}: {run.label}/ ({run.sha256[:DIGITS]})",
+            _from([link.origin for link in lineage.inputs_of(run)]),
+        )
+        for run in lineage.runs
+    ]
+
+
+def _from(origins: list[RunFolder | Source]) -> list[str]:
+    """The runs among the origins each, and files from outside by number where they are many."""
+    made = [f"from {one.label}/" for one in origins if isinstance(one, RunFolder)]
+    files = [one.label for one in origins if isinstance(one, Source)]
+    if len(files) >= MANY:
+        return [*made, f"from {len(files):,} files from outside: {files[0]} and others"]
+    return [*made, *(f"from {name} (from outside)" for name in files)]
+
+
 def _origin(link: Link) -> str:
     return link.origin.label
 
@@ -167,7 +187,7 @@ def _runs_table(lineage: Lineage) -> Table:
         )
     paid = any(row["cost_usd"] for row in rows)
     columns = [
-        Column("run", text("run")),
+        Column("folder", lambda r: f"{r['run']}/", "code"),
         Column("stage", text("stage")),
         Column("started (UTC)", lambda r: r["started"].replace("T", " ")[:16], "number"),
         Column("took", lambda r: duration(r["seconds"]), "number"),
@@ -175,14 +195,21 @@ def _runs_table(lineage: Lineage) -> Table:
         Column("tokens", counted("tokens"), "number"),
         *[Column("cost (USD)", lambda r: number(r["cost_usd"], 2), "number")] * paid,
         Column("code", _commit, "number", title=lambda r: r["code_version"]),
-        Column("SHA-256", lambda r: r["sha256"][:10], "code", title=lambda r: r["sha256"]),
+        Column("SHA-256", lambda r: r["sha256"][:DIGITS], "code", title=lambda r: r["sha256"]),
     ]
     one = totals(lineage)
     caption = (
         f"Every run in the order of making: {duration(one['seconds'])} and "
         f"{number(one['cost_usd'], 2)} USD in all."
     )
-    return Table("runs", caption, columns, rows)
+    if lineage.sources:
+        caption += " What the files from outside took and cost to make is not in it"
+        judged = any(run.stage == "judge" for run in lineage.runs)
+        scored = any(run.verdicts for run in lineage.runs)
+        caption += ": not the judging, for one." if scored and not judged else "."
+    if not any(row["tokens"] for row in rows):
+        columns = [column for column in columns if column.label != "tokens"]
+    return Table("runs", caption, columns, rows, tight=True)
 
 
 def _commit(row: Cells) -> str:
@@ -197,9 +224,18 @@ def _sources_table(lineage: Lineage) -> list[Table]:
     rows = [{"file": s.label, "path": s.path, "sha256": s.sha256} for s in lineage.sources]
     columns = [
         Column("file", text("file"), title=lambda r: r["path"]),
-        Column("SHA-256", lambda r: r["sha256"][:10] or "–", "code", title=lambda r: r["sha256"]),
+        Column(
+            "SHA-256", lambda r: r["sha256"][:DIGITS] or "–", "code", title=lambda r: r["sha256"]
+        ),
     ]
-    return [Table("outside_files", "Files from outside.", columns, rows)]
+    return [
+        Table(
+            "outside_files",
+            "Files from outside, with the first digits of each one’s SHA-256.",
+            columns,
+            rows,
+        )
+    ]
 
 
 def _hash_table(lineage: Lineage) -> Table:
@@ -209,9 +245,9 @@ def _hash_table(lineage: Lineage) -> Table:
         for name, sha256 in run.manifest.outputs.items()
     ]
     columns = [
-        Column("run", text("run")),
+        Column("folder", lambda r: f"{r['run']}/", "code"),
         Column("output", text("output"), "code"),
-        Column("SHA-256", lambda r: r["sha256"][:10], "code", title=lambda r: r["sha256"]),
+        Column("SHA-256", lambda r: r["sha256"][:DIGITS], "code", title=lambda r: r["sha256"]),
     ]
     return Table("outputs", "Files that the runs wrote.", columns, rows)
 

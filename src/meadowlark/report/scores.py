@@ -94,13 +94,18 @@ def rename(words: str, names: dict[str, str]) -> str:
     return re.sub(rf"(?<![\w/])({anywhere})(?![\w/])", lambda m: names[m[1]], words)
 
 
+def averaged(words: str) -> str:
+    """A task's name as a reader understands it who was not told what a reference is."""
+    return re.sub(r"(average over [\d,]+) references", r"\1 reference models", words)
+
+
 def against(
     score: Score, names: dict[str, str], *, several: bool, alone: bool = False
 ) -> plots.Interval:
     """``X against Y``, with the rest of the task's name where there are several of them, and
     without X where it is ``alone``."""
     one = interval(score, names)
-    task, found, other = rename(score.task, names).rpartition(": ")
+    task, found, other = averaged(rename(score.task, names)).rpartition(": ")
     words = one.label if not found else other if alone else f"{one.label} {other}"
     if several:
         words = f"{words} · {task}"
@@ -177,7 +182,7 @@ def metric_in_words(metric: str) -> str:
 def _task(task: str, names: dict[str, str]) -> str:
     """A task as shown; of a judged comparison only the model compared with."""
     _, judged, other = task.partition("): against ")
-    return f"against {rename(other, names)}" if judged else rename(task, names)
+    return f"against {rename(other, names)}" if judged else averaged(rename(task, names))
 
 
 def _value(row: Cells) -> str:
