@@ -12,6 +12,7 @@ from meadowlark.dataset import read_manifest, write_table
 from meadowlark.errors import UserError
 from meadowlark.evaluate.measures import juries
 from meadowlark.evaluate.score import ANNOTATIONS, compute, score, score_verdicts
+from meadowlark.evaluate.texts import read_texts
 from meadowlark.evaluate.verdicts import read_verdicts
 from meadowlark.records import Answer, Grade, Question, Score, Verdict, to_table
 
@@ -274,3 +275,33 @@ def test_ratings_on_a_scale_are_means_and_differences(tmp_path: Path) -> None:
     assert (difference.value, difference.n) == (pytest.approx(7 / 3), 3)
     with pytest.raises(UserError, match="would count twice"):
         compute([folder, graded(tmp_path / "h", rows[:1])])
+
+
+def test_labels_of_transcripts_are_found_by_the_prompt_and_not_by_its_number(
+    tmp_path: Path,
+) -> None:
+    prompts = ["What is a fever?", "What is a fever? And a chill?", "Name a vitamin.", "Why rest?"]
+    shown = [prompts[n] for n in (0, 2, 1, 3)]  # a transcript in an order of its own
+    transcript = tmp_path / "m__set-ref-r_model_first.json"
+    rows = [
+        {"model_output_id": n, "prompt": f"Judge.\n\n{text}\n\nAnswer: it.", "response": "[[A]]"}
+        for n, text in enumerate(shown)
+    ]
+    transcript.write_text(json.dumps(rows))
+    labels = tmp_path / "labels.jsonl"
+    difficulty = ["1", "2", "2", "1"]
+    lines = [
+        {"id": n, "instruction": prompt, "difficulty": difficulty[n]}
+        for n, prompt in enumerate(prompts)
+    ]
+    labels.write_text("\n".join(map(json.dumps, lines)))
+    found = read_texts([transcript], labels).labels["difficulty"]
+    assert found == {"0": "1", "1": "2", "2": "2", "3": "1"}
+    assert found == {str(n): difficulty[prompts.index(text)] for n, text in enumerate(shown)}
+    labels.write_text('{"id": 0, "instruction": "Another question", "difficulty": 1}')
+    with pytest.raises(UserError, match="no row's prompt stands in what the judge was shown"):
+        read_texts([transcript], labels)
+    numbered = [{"id": n, "difficulty": level} for n, level in enumerate(difficulty)]
+    labels.write_text("\n".join(map(json.dumps, numbered)))
+    by_number = read_texts([transcript], labels).labels["difficulty"]
+    assert by_number == dict(zip("0123", difficulty, strict=True))
