@@ -17,7 +17,7 @@ from meadowlark.evaluate.score import score_verdicts
 from meadowlark.evaluate.texts import Texts
 from meadowlark.records import Grade, Score, Verdict
 from meadowlark.report import glossary
-from meadowlark.report.comparisons import COUNTS, tiles
+from meadowlark.report.comparisons import COUNTS, _apart_in_words, tiles
 from meadowlark.report.content import short
 from meadowlark.report.page import report
 from meadowlark.report.scores import averaged
@@ -80,9 +80,11 @@ def test_references_stand_in_one_order_in_every_table_and_plot(made: Path) -> No
         "average over 3 references",
     ]
     html = (made / "report.html").read_text()
-    for drawing in re.findall(
+    drawings = re.findall(
         r'<svg class="plot" role="img" aria-labelledby="(?:win-rates|verdicts)-t.*?</svg>', html
-    ):
+    )
+    assert len(drawings) == 2
+    for drawing in drawings:
         places = [drawing.index(f">against {name}<") for name in order]
         assert places == sorted(places)
 
@@ -100,6 +102,28 @@ def test_an_interval_that_ends_near_equal_is_borderline() -> None:
     ]
     (tile,) = tiles(scores, names)
     assert tile.value == "loses to x (borderline); beats y; z (borderline): undecided"
+
+
+def labelled(intervals: list[tuple[float, float]]) -> list[Score]:
+    task = "preference (judge:j): average over 2 references · difficulty"
+    return [
+        Score(f"{task} {n}", "m", "win_rate", (low + high) / 2, low, high, 20)
+        for n, (low, high) in enumerate(intervals, start=1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("intervals", "words"),
+    [
+        ([(0.4, 0.6), (0.45, 0.7)],
+         "Every interval holds 50 %: no difference by difficulty is shown."),
+        ([(0.505, 0.6), (0.45, 0.7)], "Above 50 %: difficulty 1 (borderline). All intervals overlap, so a "
+         "difference by difficulty is not certain."),
+        ([(0.6, 0.7), (0.1, 0.3)], "Above 50 %: difficulty 1. Below 50 %: difficulty 2."),
+    ],
+)  # fmt: skip
+def test_what_labels_show_is_said(intervals: list[tuple[float, float]], words: str) -> None:
+    assert " ".join(_apart_in_words(labelled(intervals), "difficulty", {"m": "m"})) == words
 
 
 def test_no_reference_is_called_anything_else_and_a_file_may_be_rated_by_nobody_known() -> None:

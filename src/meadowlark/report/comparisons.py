@@ -104,11 +104,11 @@ def section(lineage: Lineage) -> Section | None:
         table = score_table("comparison_scores", caption, scored, names, {}, glossary.unit)
         meanings = Facts(glossary.meanings(s.metric for _, s in scored))
         if len(scored) > MOST_ROWS_OF_A_TABLE:
-            words = (
+            told = (
                 f"Every score, and what each means: {plural(len(scored), 'number')} in "
                 f"{plural(len({s.metric for _, s in scored}), 'metric')}, each with interval and n"
             )
-            blocks.append(Details(words, [meanings, table]))
+            blocks.append(Details(told, [meanings, table]))
         else:
             blocks += [table, Details("What each score means", [meanings])]
     if verdicts:
@@ -500,7 +500,7 @@ def _finding(s: Score) -> str:
 
 def _last(row: Cells, names: dict[str, str]) -> str:
     """Whom a finding is about, and that it is borderline."""
-    reference = names.get(row["reference"], row["reference"])
+    reference = names.get(row["reference"], str(row["reference"]))
     return f"{reference}, borderline" if row["borderline"] else reference
 
 
@@ -652,10 +652,7 @@ def _label_plots(
                     f"{missing:,} of {plural(whole, 'prompt')} {'has' if missing == 1 else 'have'}"
                 )
                 lines.append(f"{told} no {kind} here.")
-            if all(s.low is not None and s.high is not None and s.low <= 0.5 <= s.high
-                   for s in shown):  # fmt: skip
-                lines.append(f"Every interval holds 50 %: no difference by {kind} is shown.")
-            return lines
+            return lines + _apart_in_words(shown, kind, names)
 
         figures += _bar_plots(
             [s for s in own if _category(s, names) in most],
@@ -665,6 +662,26 @@ def _label_plots(
             notes,
         )
     return figures
+
+
+def _apart_in_words(rates: Sequence[Score], kind: str, names: dict[str, str]) -> list[str]:
+    """Which labels' intervals lie above and below 50 %, and whether any two of one model lie apart."""
+    known = [(s, s.low, s.high) for s in rates if s.low is not None and s.high is not None]
+    if len(known) < len(rates) or len({s.model for s in rates}) > 1:
+        return []
+    lines = []
+    for side, those in (
+        ("Above", [s for s, low, _ in known if low > 0.5]),
+        ("Below", [s for s, _, high in known if high < 0.5]),
+    ):
+        told = [_category(s, names) + " (borderline)" * _borderline(s, 0.5) for s in those]
+        if told:
+            lines.append(f"{side} 50 %: {kind} {', '.join(told)}.")
+    if not lines:
+        return [f"Every interval holds 50 %: no difference by {kind} is shown."]
+    if max(low for _, low, _ in known) <= min(high for _, _, high in known):
+        lines.append(f"All intervals overlap, so a difference by {kind} is not certain.")
+    return lines
 
 
 def _labelled_by(lineage: Lineage) -> str:

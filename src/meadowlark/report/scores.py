@@ -181,8 +181,9 @@ def metric_in_words(metric: str) -> str:
 
 def _task(task: str, names: dict[str, str]) -> str:
     """A task as shown; of a judged comparison only the model compared with."""
-    _, judged, other = task.partition("): against ")
-    return f"against {rename(other, names)}" if judged else averaged(rename(task, names))
+    _, judged, of = task.partition("): ")
+    alone = judged and of.startswith(("against ", "average over "))
+    return averaged(rename(of if alone else task, names))
 
 
 def _value(row: Cells) -> str:
