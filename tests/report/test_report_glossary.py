@@ -117,7 +117,8 @@ def labelled(intervals: list[tuple[float, float]]) -> list[Score]:
     [
         ([(0.4, 0.6), (0.45, 0.7)],
          "Every interval holds 50 %: no difference by difficulty is shown."),
-        ([(0.505, 0.6), (0.45, 0.7)], "Above 50 %: difficulty 1 (borderline). All intervals overlap, so a "
+        ([(0.505, 0.6), (0.45, 0.7)],
+         "Above 50 %: difficulty 1 (borderline). All intervals overlap, so a "
          "difference by difficulty is not certain."),
         ([(0.6, 0.7), (0.1, 0.3)], "Above 50 %: difficulty 1. Below 50 %: difficulty 2."),
     ],

@@ -665,7 +665,7 @@ def _label_plots(
 
 
 def _apart_in_words(rates: Sequence[Score], kind: str, names: dict[str, str]) -> list[str]:
-    """Which labels' intervals lie above and below 50 %, and whether any two of one model lie apart."""
+    """Which labels' intervals lie above and below 50 %, and whether all overlap; of one model."""
     known = [(s, s.low, s.high) for s in rates if s.low is not None and s.high is not None]
     if len(known) < len(rates) or len({s.model for s in rates}) > 1:
         return []
