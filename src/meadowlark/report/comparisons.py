@@ -115,7 +115,7 @@ def section(lineage: Lineage) -> Section | None:
         blocks += _verdict_blocks(verdicts, names, told_scores)
     words = [NAMELESS if j == f"judge:{UNNAMED}" else j for j in judges]
     lead = f"Judged by {', '.join(words)}." if judges else ""
-    if rates:
+    if any(AVERAGE in s.task for s in rates):
         lead += (
             " Reference models are those that a model is compared with; their answers are not "
             "taken as correct."
@@ -393,7 +393,7 @@ def _winner_in_words(judge: str, s: Score) -> str:
         return _verdict_in_words(
             s,
             0.5,
-            "It shares more words with the references",
+            "It shares more words with the reference answers",
             "It shares fewer words",
             "share more",
         )

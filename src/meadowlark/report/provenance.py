@@ -207,8 +207,10 @@ def _runs_table(lineage: Lineage) -> Table:
         judged = any(run.stage == "judge" for run in lineage.runs)
         scored = any(run.verdicts for run in lineage.runs)
         caption += ": not the judging, for one." if scored and not judged else "."
-    if not any(row["tokens"] for row in rows):
-        columns = [column for column in columns if column.label != "tokens"]
+    unneeded = {"tokens"} if not any(row["tokens"] for row in rows) else set()
+    if len({row["code_version"] for row in rows}) == 1:
+        unneeded.add("code")  # told at the top of the page
+    columns = [column for column in columns if column.label not in unneeded]
     return Table("runs", caption, columns, rows, tight=True)
 
 
