@@ -374,15 +374,24 @@ class Run:
     """One run of a stage into its folder; made by :func:`open_run`, used as a context.
 
     ``complete`` says that the folder already holds just this run (``done_before``: before this
-    process began); ``folder`` is where to write.
+    process began); ``folder`` is where to write. ``resumed`` goes on with what an earlier process
+    left, ``extends`` with a run that was complete and is raised.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, complete: bool, resumed: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        complete: bool,
+        resumed: bool,
+        extends: bool = False,
+    ) -> None:
         self.folder = folder
         self.manifest = manifest
         self.complete = complete
         self.done_before = complete
         self.resumed = resumed
+        self.extends = extends
         self._clock = time.monotonic()
         self._lock: IO[str] | None = None
         self._outputs: list[str] = []
@@ -513,7 +522,8 @@ def open_run(
     if complete and not grown:
         return Run(out, held, complete=True, resumed=False)
     asked.resumed = held.resumed + 1
-    return Run(out, asked, complete=False, resumed=True)
+    asked.tokens = held.tokens  # what the finished part took; the stage adds to it, or counts anew
+    return Run(out, asked, complete=False, resumed=True, extends=complete)
 
 
 _code_version = functools.cache(code_version)

@@ -100,6 +100,28 @@ def test_a_killed_run_goes_on_and_gives_the_same_rows(
     assert resumed.manifest.tokens == straight.manifest.tokens
 
 
+def test_a_raised_limit_adds_to_the_tokens_of_what_was_there(
+    tmp_path: Path, model: str, records: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = TransformersModel.generate
+    made: list[ChatReply] = []
+
+    def counted(self: TransformersModel, prompts: Any, sampling: Any) -> Any:
+        replies = whole(self, prompts, sampling)
+        made.extend(replies)
+        return replies
+
+    monkeypatch.setattr(TransformersModel, "generate", counted)
+    first = answer(model, records, tmp_path / "out", how=SHORT, limit=7)
+    assert first.manifest.tokens["in"] == sum(reply.tokens_in for reply in made)
+    raised = answer(model, records, tmp_path / "out", how=SHORT)
+    # Also of the answers that a greater batch made again.
+    assert raised.manifest.tokens == {
+        "in": sum(reply.tokens_in for reply in made),
+        "out": sum(reply.tokens_out for reply in made),
+    }
+
+
 def test_a_prompt_that_fills_the_context_has_an_empty_answer(tmp_path: Path, model: str) -> None:
     rows = [{"instruction": "Why? " * 60}, {"instruction": "Why?"}]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))

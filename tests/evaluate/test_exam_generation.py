@@ -240,6 +240,38 @@ def test_a_local_model_can_be_examined_by_what_it_writes_and_resumed(
     assert len(read(tmp_path / "killed", Question)[0]) == 12
 
 
+def test_the_tokens_of_a_raised_exam_are_those_of_all_its_answers_killed_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partial, "WINDOW", 4)
+    model = f"hf:{make_tiny_model(tmp_path / 'model')}"
+    how = ExamOptions(by="generation", max_tokens=6)
+    path = ward(tmp_path, 16)
+    straight = exam(model, [path], tmp_path / "straight", how=how).manifest.tokens
+    raised = tmp_path / "raised"
+    few = exam(model, [path], raised, how=how, limit=4).manifest.tokens
+    # As a kill after the manifest was written leaves it: these lines are counted there.
+    line = {"item": "q0", "model": model, "text": "A", "tokens_in": 10**6, "tokens_out": 10**6}
+    (raised / partial.PARTIAL).write_text(json.dumps(line) + "\n")
+    whole, left = TransformersModel.generate, [1]
+
+    def counted(self: TransformersModel, prompts: Any, sampling: Any) -> Any:
+        if not left[0]:
+            raise Killed
+        left[0] -= 1
+        return whole(self, prompts, sampling)
+
+    monkeypatch.setattr(TransformersModel, "generate", counted)
+    with pytest.raises(Killed):
+        exam(model, [path], raised, how=how)
+    assert not (raised / "manifest.json").exists()
+    left[0] = 99
+    found = exam(model, [path], raised, how=how).manifest.tokens
+    assert few["in"] < found["in"]
+    assert found == straight
+    assert not (raised / partial.PARTIAL).exists()
+
+
 def test_what_generation_cannot_use_is_said(tmp_path: Path) -> None:
     remote = "openai:gpt-4o@http://localhost:1/v1"
     with pytest.raises(UserError, match="only hf: models give the likelihood"):

@@ -263,13 +263,13 @@ def _answer_locally(
     if how.batch is not None:
         model.max_rows = how.batch
     sampling = how.sampling(run.manifest.seed or 0)
-    with run, PartialAnswers(run.folder, resumed=run.resumed) as partial:
+    with run, PartialAnswers(run) as partial:
         _generate(model, subject.name, items, sampling, partial)
         answers = partial.of(item.question.id for item in items)
         run.manifest.tokens = {"in": partial.tokens_in, "out": partial.tokens_out}
         _write(run, items, answers, rejected)
-        partial.remove()
         run.finish(model=subject.name, **_counts(answers), computed_with=model.describe())
+        partial.remove()
 
 
 def _generate(

@@ -243,7 +243,7 @@ def exam(
             _finish(run, subject, chosen, read, puts, answers, {}, training)
         return run
     opened = subject.open_local(plain=how.plain)
-    with run, PartialAnswers(run.folder, resumed=run.resumed) as partial:
+    with run, PartialAnswers(run) as partial:
         if by == "generation":
             sampling = greedy(how.max_tokens)
             without_room = generate_locally(opened, subject.name, puts, sampling, partial)

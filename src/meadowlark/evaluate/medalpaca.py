@@ -123,7 +123,7 @@ def examine_by_protocol(
     if not questions or len({q.id for q in questions}) < len(questions):
         raise UserError("expected multiple-choice questions with an answer key, each id once")
     opened = subject.open_local()
-    with run, PartialAnswers(run.folder, resumed=run.resumed) as partial:
+    with run, PartialAnswers(run) as partial:
         _restore(run, partial)
         tries = _ask(opened, subject.name, questions, protocol, seed, partial)
         answers = [tries[question.id][-1] for question in questions]
@@ -142,13 +142,13 @@ def examine_by_protocol(
                 f"{unread:,} of {len(answers):,} questions had no answer that could be read in "
                 f"{TRIES} tries; they count as wrong"
             )
-        partial.remove()
         run.finish(
             model=subject.name,
             protocol=f"medalpaca, {protocol}",
             tasks=_by_task(questions, tries),
             computed_with=opened.describe(),
         )
+        partial.remove()
     return run
 
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from meadowlark.dataset import FILE_OF, read
+from meadowlark.dataset import FILE_OF, Run, read
 from meadowlark.records import Answer, from_dict, to_json
 
 PARTIAL = "answers.partial.jsonl"
@@ -25,20 +24,25 @@ class PartialAnswers:
     """The answers of a run so far: those of an earlier try, and those added since.
 
     An answer is known by its item and draw. Used as a context. ``tokens_in`` and ``tokens_out``
-    add up what the committed lines say; ``extras`` holds what a stage keeps beside an answer.
+    add up what the run's manifest says of a part that was finished, and what the committed lines
+    say: all that was read and written, also where the batch of a raised limit made an answer again.
+    ``extras`` holds what a stage keeps beside an answer.
     """
 
-    def __init__(self, folder: Path, *, resumed: bool) -> None:
-        self.path = folder / PARTIAL
-        self.tokens_in = self.tokens_out = 0
+    def __init__(self, run: Run) -> None:
+        self.path = run.folder / PARTIAL
+        self.tokens_in = run.manifest.tokens.get("in", 0)
+        self.tokens_out = run.manifest.tokens.get("out", 0)
         self._answers: dict[tuple[str, int], Answer] = {}
         self.extras: dict[tuple[str, int], dict[str, Any]] = {}
-        finished = folder / FILE_OF[Answer]
-        if resumed and finished.exists():
+        finished = run.folder / FILE_OF[Answer]
+        if run.resumed and finished.exists():
             for answer in read(finished, Answer)[0]:
                 self._answers[answer.item, answer.draw] = answer
         whole = b""
-        if resumed and self.path.exists():
+        if run.extends:  # a kill after the manifest was written left lines that it counts
+            self.path.unlink(missing_ok=True)
+        if run.resumed and self.path.exists():
             for line in self.path.read_bytes().splitlines(keepends=True):
                 if not line.endswith(b"\n"):
                     break  # torn by a kill
