@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import LlamaForCausalLM
 
+from likelihoods import loglikelihoods
 from meadowlark.dataset import read, read_manifest
 from meadowlark.errors import FolderDiffers, UserError
 from meadowlark.evaluate import partial
@@ -88,7 +89,7 @@ def test_answers_are_the_likeliest_letters(tmp_path: Path, model: str) -> None:
     answers, _ = read(tmp_path / "out", Answer)
     loaded = open_local(model.removeprefix("hf:"))
     for question, answer in zip(questions, answers, strict=True):
-        expected = loaded.loglikelihoods([exam_turns(question)], [["A", "B", "C"]])[0]
+        expected = loglikelihoods(loaded, [exam_turns(question)], [["A", "B", "C"]])[0]
         assert answer.logprobs == pytest.approx(expected, abs=1e-4)
         assert answer.extracted == "ABC"[expected.index(max(expected))]
         assert (answer.item, answer.model, answer.status) == (question.id, "tiny", "ok")
@@ -339,7 +340,7 @@ def test_orders_show_each_choice_elsewhere_and_answers_keep_their_letters(
         question = questions[answer.item]
         turned = [*question.choices[answer.draw :], *question.choices[: answer.draw]]
         shown = replace(question, choices=tuple(turned))
-        (values,) = loaded.loglikelihoods([exam_turns(shown)], [["A", "B", "C"]])
+        (values,) = loglikelihoods(loaded, [exam_turns(shown)], [["A", "B", "C"]])
         best = turned[values.index(max(values))]
         assert question.choices["ABC".index(answer.extracted)] == best
         back = dict(zip(turned, values, strict=True))

@@ -19,10 +19,11 @@ from meadowlark.errors import UserError
 from meadowlark.llm import AnthropicModel, ChatRequest, OpenAIModel
 from meadowlark.llm.endpoint import Access, quota_of, retry_after_s
 from meadowlark.llm.errors import CallFailed
-from meadowlark.llm.keys import KEY_VARIABLES
+from meadowlark.llm.keys import OTHER_KEY, PROVIDER_KEYS
 from meadowlark.llm.rates import Quota
 from meadowlark.records import Turn
 
+KEY_VARIABLES = (*PROVIDER_KEYS.values(), OTHER_KEY)
 REQUEST = ChatRequest((Turn("user", "q"),))
 KEYS = {name: f"planted-for-{name}" for name in KEY_VARIABLES}
 

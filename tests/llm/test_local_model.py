@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from likelihoods import loglikelihoods
 from meadowlark.checkpoints import CHECKPOINTS
 from meadowlark.errors import UserError
 from meadowlark.llm.chat import ChatRequest, Sampling
@@ -60,7 +61,7 @@ def naive_loglikelihood(model: TransformersModel, turns: list[Turn], continuatio
 
 
 def test_likelihoods_equal_one_by_one_scoring(model: TransformersModel) -> None:
-    found = model.loglikelihoods(PROMPTS, CHOICES)
+    found = loglikelihoods(model, PROMPTS, CHOICES)
     for turns, choices, values in zip(PROMPTS, CHOICES, found, strict=True):
         expected = [naive_loglikelihood(model, turns, choice) for choice in choices]
         assert values == pytest.approx(expected, abs=2e-4)
@@ -84,15 +85,15 @@ def test_single_token_choices_take_one_pass_over_the_prompt_alone(
     model: TransformersModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shapes = recorded(model, monkeypatch)
-    model.loglikelihoods(PROMPTS[:1], [["A", "B", "C", "D"]])
+    loglikelihoods(model, PROMPTS[:1], [["A", "B", "C", "D"]])
     (length,) = model.prompt_lengths(PROMPTS[:1])
     assert shapes == [((1, length), 1)]
 
 
 def test_order_and_batch_size_do_not_change_likelihoods(model: TransformersModel) -> None:
-    together = model.loglikelihoods(PROMPTS, CHOICES)
-    reversed_order = model.loglikelihoods(PROMPTS[::-1], CHOICES[::-1])[::-1]
-    alone = [model.loglikelihoods([p], [c])[0] for p, c in zip(PROMPTS, CHOICES, strict=True)]
+    together = loglikelihoods(model, PROMPTS, CHOICES)
+    reversed_order = loglikelihoods(model, PROMPTS[::-1], CHOICES[::-1])[::-1]
+    alone = [loglikelihoods(model, [p], [c])[0] for p, c in zip(PROMPTS, CHOICES, strict=True)]
     for a, b, c in zip(together, reversed_order, alone, strict=True):
         assert a == pytest.approx(b, abs=2e-4)
         assert a == pytest.approx(c, abs=2e-4)
@@ -157,11 +158,11 @@ def test_unconditional_likelihoods_stand_behind_bos_alone(model: TransformersMod
 
 def test_an_empty_continuation_is_refused(model: TransformersModel) -> None:
     with pytest.raises(UserError, match="empty continuation"):
-        model.loglikelihoods(PROMPTS[:1], [["A", ""]])
+        loglikelihoods(model, PROMPTS[:1], [["A", ""]])
 
 
 def test_the_space_at_the_border_belongs_to_the_continuation(model: TransformersModel) -> None:
-    with_space, without = model.loglikelihoods(PROMPTS[:1], [[" liver", "liver"]])[0]
+    with_space, without = loglikelihoods(model, PROMPTS[:1], [[" liver", "liver"]])[0]
     assert with_space != pytest.approx(without, abs=1e-3)
 
 
@@ -186,7 +187,7 @@ def test_a_long_prompt_loses_its_beginning_and_keeps_bos(folder: Path) -> None:
     assert query.cut
     assert query.prompt == [model.prompter.tokenizer.bos_token_id, *whole[-39:]]
     assert query.width == 40
-    assert all(value < 0 for value in model.loglikelihoods([PROMPTS[2]], [["A", "B"]])[0])
+    assert all(value < 0 for value in loglikelihoods(model, [PROMPTS[2]], [["A", "B"]])[0])
 
 
 def test_prompts_have_one_bos_and_the_published_text(model: TransformersModel) -> None:
@@ -395,12 +396,12 @@ def test_a_lora_folder_loads_on_the_base_it_names(tmp_path: Path, folder: Path) 
     merged.save_pretrained(tmp_path / "merged")
     open_prompter(str(folder), None).tokenizer.save_pretrained(tmp_path / "merged")
 
-    expected = open_local(str(tmp_path / "merged")).loglikelihoods(PROMPTS, CHOICES)
+    expected = loglikelihoods(open_local(str(tmp_path / "merged")), PROMPTS, CHOICES)
     named = open_local(str(tmp_path / "lora"))
     joined = open_local(f"{folder}+{tmp_path / 'lora'}")
-    plain = open_local(str(folder)).loglikelihoods(PROMPTS, CHOICES)
+    plain = loglikelihoods(open_local(str(folder)), PROMPTS, CHOICES)
     for loaded in (named, joined):
-        found = loaded.loglikelihoods(PROMPTS, CHOICES)
+        found = loglikelihoods(loaded, PROMPTS, CHOICES)
         assert all(a == pytest.approx(b, abs=1e-3) for a, b in zip(found, expected, strict=True))
         assert any(a != pytest.approx(b, abs=1e-2) for a, b in zip(found, plain, strict=True))
     assert named.generate(PROMPTS[:1], Sampling(max_tokens=4))[0].tokens_out > 0
@@ -430,8 +431,8 @@ def test_a_quantised_checkpoint_stays_quantised_and_answers(
     packed = torch.int8 if kind == "int8" else torch.uint8
     assert loaded.model.model.layers[0].mlp.up_proj.weight.dtype == packed
     assert loaded.describe()["dtype"] == f"float32, {kind}"
-    found = loaded.loglikelihoods(PROMPTS, CHOICES)
-    near = open_local(str(folder)).loglikelihoods(PROMPTS, CHOICES)
+    found = loglikelihoods(loaded, PROMPTS, CHOICES)
+    near = loglikelihoods(open_local(str(folder)), PROMPTS, CHOICES)
     for values, expected in zip(found, near, strict=True):
         assert values == pytest.approx(expected, rel=0.05 if kind == "int8" else 0.4)
     assert loaded.generate(PROMPTS[:1], Sampling(max_tokens=4))[0].tokens_out > 0

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,18 @@ from meadowlark.statistics.agreement import (
     Coefficient,
     agreement,
     agreement_weights,
-    from_contingency,
     majority,
     without_ties,
 )
+
+
+def from_contingency(table: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    """The ratings behind a table of two raters: ``table[i][j]`` items rated i by one, j by the
+    other, as rows for :func:`agreement` (with ``categories=range(q)``)."""
+    return [
+        (i, j) for i, row in enumerate(table) for j, count in enumerate(row) for _ in range(count)
+    ]
+
 
 OURS = {
     "bp": "brennan_prediger",

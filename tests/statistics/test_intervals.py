@@ -152,28 +152,6 @@ def test_a_rate_that_varied_has_the_bootstrap_interval() -> None:
     )
 
 
-def test_any_statistic_is_redrawn_by_prompts_as_the_mean_is() -> None:
-    values = np.random.default_rng(0).normal(size=80).tolist()
-    means = intervals.bootstrap_statistic(values, lambda drawn: sum(drawn) / len(drawn), seed=1)
-    assert means.shape == (1000,)
-    _, error = intervals.clustered_mean(values)
-    assert means.std() == pytest.approx(error, rel=0.1)
-    again = intervals.bootstrap_statistic(values, lambda drawn: sum(drawn) / len(drawn), seed=1)
-    assert (means == again).all()
-
-
-def test_a_redraw_without_an_answer_is_nan_and_no_prompts_are_refused() -> None:
-    def only_with_a_loss(drawn: list[float]) -> float:
-        if 0.0 not in drawn:
-            raise ValueError("won everything")
-        return sum(drawn) / len(drawn)
-
-    found = intervals.bootstrap_statistic([1.0, 1.0, 0.0], only_with_a_loss, seed=1)
-    assert np.isnan(found).mean() == pytest.approx((2 / 3) ** 3, abs=0.05)
-    with pytest.raises(ValueError, match="no prompts"):
-        intervals.bootstrap_statistic([], only_with_a_loss, seed=1)
-
-
 @given(
     st.lists(st.tuples(st.floats(-5, 5), st.integers(0, 4)), min_size=2, max_size=30).filter(
         lambda rows: len({cluster for _, cluster in rows}) > 1

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from likelihoods import loglikelihoods
 from meadowlark.config import parse
 from meadowlark.errors import UserError
 from meadowlark.records import Record
@@ -261,5 +262,5 @@ def test_a_checkpoint_carries_the_tokens_it_was_given(
     trained = weights[f"{prefix}model.embed_tokens.weight"]
     assert torch.equal(served.model.get_input_embeddings().weight, trained)
     prompt = [Turn("user", "What does the heart do?")]
-    ((plan,),) = served.loglikelihoods([prompt], [["<|plan|>"]])
+    ((plan,),) = loglikelihoods(served, [prompt], [["<|plan|>"]])
     assert -20 < plan < 0

@@ -144,7 +144,7 @@ class ChatModel(Protocol):
 
 
 class LocalModel(Protocol):
-    """A model in this process: batches of prompts, and likelihoods of given continuations.
+    """A model in this process, which answers batches of prompts.
 
     Only ``hf:`` models are one. Prompts are turns, rendered by the checkpoint's own template.
     """
@@ -153,10 +153,4 @@ class LocalModel(Protocol):
 
     def generate(self, prompts: Sequence[Sequence[Turn]], sampling: Sampling) -> list[ChatReply]:
         """One reply for each prompt, in order."""
-        ...
-
-    def loglikelihoods(
-        self, prompts: Sequence[Sequence[Turn]], continuations: Sequence[Sequence[str]]
-    ) -> list[list[float]]:
-        """For each prompt, the log-likelihood (nats, summed over tokens) of each continuation."""
         ...

@@ -21,7 +21,6 @@ PROVIDER_KEYS = {
     "https://api.anthropic.com": "ANTHROPIC_API_KEY",
 }
 OTHER_KEY = "MEADOWLARK_API_KEY"
-KEY_VARIABLES = (*PROVIDER_KEYS.values(), OTHER_KEY)
 
 
 def provider_key(url: str) -> str:

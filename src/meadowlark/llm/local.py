@@ -366,23 +366,6 @@ class TransformersModel:
 
     # ----- likelihoods
 
-    def loglikelihoods(
-        self, prompts: Sequence[Sequence[Turn]], continuations: Sequence[Sequence[str]]
-    ) -> list[list[float]]:
-        """For each prompt, the log-likelihood (nats, summed over tokens) of each continuation.
-
-        A continuation is what follows the rendered prompt to the letter: a space at the border is
-        its own. All continuations of a prompt are scored in one forward pass that reads the prompt
-        once. A prompt too long for the context loses its beginning (BOS stays), as in lm-eval.
-        """
-        queries = self.queries([self.prompter.render(turns) for turns in prompts], continuations)
-        results: list[list[float]] = [[] for _ in queries]
-        for batch in self.batches([q.width for q in queries], padded=False):
-            scored = self.score([queries[i] for i in batch])
-            for index, values in zip(batch, scored, strict=True):
-                results[index] = values
-        return results
-
     def queries(
         self,
         texts: Sequence[str],
@@ -392,6 +375,8 @@ class TransformersModel:
     ) -> list[Query]:
         """Rendered prompts and their continuations as tokens, each prompt cut to the context.
 
+        A continuation is what follows the rendered prompt to the letter: a space at the border is
+        its own. A prompt too long for the context loses its beginning (BOS stays), as in lm-eval.
         ``special_tokens`` lets the tokenizer add its own, as for text that no template wrote.
         """
         from meadowlark.llm.likelihood import Query

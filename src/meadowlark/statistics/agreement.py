@@ -399,14 +399,6 @@ def _coefficient(
     )
 
 
-def from_contingency(table: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-    """The ratings behind a table of two raters: ``table[i][j]`` items rated i by one, j by the
-    other, as rows for :func:`agreement` (with ``categories=range(q)``)."""
-    return [
-        (i, j) for i, row in enumerate(table) for j, count in enumerate(row) for _ in range(count)
-    ]
-
-
 # --------------------------------------------------------------------------- votes
 
 

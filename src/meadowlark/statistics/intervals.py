@@ -8,15 +8,13 @@ Miller, "Adding Error Bars to Evals" (2024), with the factor C/(C-1); the percen
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from statistics import NormalDist
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Interval = tuple[float, float]
-T = TypeVar("T")
 
 
 def quantile(level: float) -> float:
@@ -185,26 +183,3 @@ def rate_interval(scores: Sequence[float], seed: int, level: float = 0.95) -> In
         return bootstrap_interval([[score] for score in scores], seed, level)
     differ = wilson(0, len(scores), level)[1]
     return first * (1 - differ), first + (1 - first) * differ
-
-
-def bootstrap_statistic(
-    prompts: Sequence[T], statistic: Callable[[list[T]], float], seed: int, resamples: int = 1000
-) -> NDArray[np.float64]:
-    """A statistic of ``resamples`` redraws of whole prompts with replacement, shape (resamples,).
-
-    For what is no mean (a rating, a coefficient of agreement): ``prompts`` holds what belongs to
-    each prompt, and ``statistic`` maps a list of as many to a number. A redraw for which it raises
-    ValueError or gives NaN (a model that won everything in it) is NaN; leave those out and say how
-    many there were. No prompts are a ValueError.
-    """
-    if not prompts:
-        raise ValueError("no prompts")
-    generator = np.random.default_rng(seed)
-    values = np.full(resamples, math.nan)
-    for number in range(resamples):
-        drawn = generator.integers(0, len(prompts), size=len(prompts))
-        try:
-            values[number] = statistic([prompts[index] for index in drawn])
-        except ValueError:
-            continue
-    return values
