@@ -210,6 +210,7 @@ def test_the_guide_to_judging_runs(tmp_path: Path, real_data: Path) -> None:
         said = guide("judging.md", tmp_path, keys | {"http://localhost:8000/v1": server.url})
         assert len(server.asked) == 4 * 2 * 2
     assert "nothing was sent" in said
+    assert "3 points from 50 % need 2,178 prompts" in said
     assert (work / "runs" / "report" / "report.html").is_file()
 
 

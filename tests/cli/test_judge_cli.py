@@ -115,6 +115,82 @@ def test_a_judge_model_is_priced_before_and_budgeted_while_it_judges(
     assert "6/0/6" in text  # a judge that only looks at the order
 
 
+def test_a_dry_run_says_what_so_many_prompts_can_show(
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judged = ["--judge", "openai:tiny@http://localhost:1/v1", "--out", str(tmp_path / "out")]
+    command = ["judge", *folders, *judged, "--dry-run"]
+    assert run(command) == 0
+    said = capsys.readouterr().out
+    # Connor's formula by hand: (1.95996·0.5 + 0.84162·√(1/4 - δ²))² = 6 δ² at δ = 0.464
+    assert "6 prompts show a win rate of 96.4 % or more (or of 3.6 % or less)" in said
+    assert "5 points from 50 % need 783 prompts" in said
+    assert run([*command, "--difference", "10"]) == 0
+    assert "10 points from 50 % need 194 prompts" in capsys.readouterr().out
+    assert run([*command, "--limit", "3"]) == 0
+    assert "3 prompts: too few to show any difference" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+MODEL = ["--judge", "openai:tiny@http://localhost:1/v1"]
+WORDS = ["--judge", "overlap"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([*MODEL, "--difference", "3"], "--difference is for --dry-run"),
+        ([*MODEL, "--difference", "0", "--dry-run"], "--difference 0: expected percentage points"),
+        ([*MODEL, "--difference", "60", "--dry-run"], "at most 50"),
+        ([*MODEL, "--tie-within", "0.1"], "--tie-within is for --judge overlap"),
+        ([*MODEL, "--schema"], "--schema is for --protocol rubric"),
+        ([*MODEL, "--reading", "strickt", "--dry-run"], "strickt"),
+        ([*MODEL, "--protocol", "correctness", "--schema"], "so is --schema"),
+        (
+            [*MODEL, "--protocol", "rubric", "--difference", "3", "--dry-run"],
+            "--difference is for protocols that compare pairs",
+        ),
+        ([*WORDS, "--dry-run"], "--dry-run is for judges that are models"),
+        ([*WORDS, "--budget", "1usd"], "--budget is for judges that are models"),
+        ([*WORDS, "--reading", "strict"], "--reading is for judges that are models"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    options: list[str],
+    message: str,
+    folders: tuple[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    assert run(["judge", *folders, *options, "--out", str(out)]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_dry_run_refuses_what_the_run_refuses(
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["judge", folders[0], *MODEL, "--dry-run", "--out", str(tmp_path / "out")]) == 2
+    assert "at least one folder or file of answers to compare with" in capsys.readouterr().err
+
+
+def test_a_win_rate_stands_beside_the_difference_that_its_prompts_can_show(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"model_output_id": i, "model_response_first": first, "response": text}
+        for i in range(216)
+        for first, text in ((True, "[[A]]"), (False, "[[A]]"))
+    ]
+    file = tmp_path / "tuned__test-ref-gpt-4.json"
+    file.write_text(json.dumps(rows))
+    assert run(["score", str(file)]) == 0
+    _, columns, line, *_ = capsys.readouterr().out.strip().splitlines()
+    assert columns.split()[-1] == "detectable"
+    assert line.endswith(" 9.5  against gpt-4")
+
+
 def test_a_single_answer_is_graded_and_scored_as_typed(
     folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

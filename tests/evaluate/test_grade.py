@@ -154,3 +154,19 @@ def test_a_rubric_is_for_rubrics_only(mine: Path, rubric: Path, tmp_path: Path) 
         grade_answers(mine, [], [JUDGE], tmp_path / "out", protocol="helpfulness", rubric=rubric)
     with pytest.raises(UserError, match="no such file"):
         grade_answers(mine, [], [JUDGE], tmp_path / "out", rubric=tmp_path / "no.json")
+
+
+def test_draws_left_ungraded_and_names_that_a_judge_reads_are_said(
+    mine: Path, tmp_path: Path
+) -> None:
+    answers = read(mine, Answer)[0]
+    answers += [Answer("1", "wisent", 1, "I am Wisent."), Answer("2", "wisent", 1, "no")]
+    answers[2] = Answer("3", "wisent", text="I am Wisent.")
+    write_table(mine / "answers.parquet", to_table(answers, Answer))
+    model = ScriptedModel(lambda _: "[[7]]")
+    run = grade_answers(mine, [], [JUDGE], tmp_path / "o", protocol="helpfulness", given=[model])
+    assert run.manifest.warnings == [
+        "1 answers of wisent contain its name, which the judge reads in them",
+        "2 further draws of answers were not graded, only the first of each",
+    ]
+    assert len(model.asked) == 3

@@ -194,13 +194,14 @@ def test_the_budget_stops_in_time_for_all_judges_together_and_raising_it_goes_on
 
 def test_the_cost_is_told_before_anything_is_sent(sides: tuple[Path, Path], tmp_path: Path) -> None:
     models = [ScriptedModel([], name=n, price=Price(1, 10)) for n in ("m", "n")]
-    found = estimate_pairs(
+    found, prompts = estimate_pairs(
         sides[0],
         [sides[1]],
         [JUDGE, "openai:n@http://test/v1"],
         tmp_path / "out",
         given=models,
     )
+    assert prompts == 3
     # Both orders of two equal outputs are one request, which is sent once.
     assert [(one.requests, one.most_tokens_out) for one in found] == [(5, 500)] * 2
     assert all(one.most_usd == pytest.approx(6e-3, rel=0.3) for one in found)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from meadowlark.dataset import read_manifest, write_table
+from meadowlark.dataset import open_run, read_manifest, write_table
 from meadowlark.errors import UserError
 from meadowlark.evaluate.measures import juries
 from meadowlark.evaluate.score import ANNOTATIONS, compute, score, score_verdicts
 from meadowlark.evaluate.texts import read_texts
 from meadowlark.evaluate.verdicts import read_verdicts
-from meadowlark.records import Answer, Grade, Question, Score, Verdict, to_table
+from meadowlark.records import Answer, Grade, Question, Rejected, Score, Verdict, to_table
 
 
 def verdict(item: str, winner: str, shown: str = "a", **other: str) -> Verdict:
@@ -258,7 +258,8 @@ def test_two_models_are_compared_by_a_rubric_item_by_item(tmp_path: Path) -> Non
     scores = compute([graded(tmp_path / "g", rows, rubric)]).scores
     (difference,) = [s for s in scores if s.metric == "rubric_difference"]
     assert difference.task == "rubric (judge:j): m minus n"
-    assert (difference.value, difference.n) == (0.5, 2)
+    # The third item is lost, and said to be: one model has no score on it.
+    assert (difference.value, difference.n, difference.n_unreadable) == (0.5, 3, 1)
 
 
 def test_ratings_on_a_scale_are_means_and_differences(tmp_path: Path) -> None:
@@ -272,7 +273,8 @@ def test_ratings_on_a_scale_are_means_and_differences(tmp_path: Path) -> None:
     means = {s.model: s for s in scores if s.metric == "mean_points"}
     assert (means["m"].value, means["m"].n, means["m"].n_unreadable) == (8, 3, 1)
     (difference,) = [s for s in scores if s.metric == "points_difference"]
-    assert (difference.value, difference.n) == (pytest.approx(7 / 3), 3)
+    assert difference.value == pytest.approx(7 / 3)
+    assert (difference.n, difference.n_unreadable) == (4, 1)  # the fourth was graded of n alone
     with pytest.raises(UserError, match="would count twice"):
         compute([folder, graded(tmp_path / "h", rows[:1])])
 
@@ -305,3 +307,50 @@ def test_labels_of_transcripts_are_found_by_the_prompt_and_not_by_its_number(
     labels.write_text("\n".join(map(json.dumps, numbered)))
     by_number = read_texts([transcript], labels).labels["difficulty"]
     assert by_number == dict(zip("0123", difficulty, strict=True))
+
+
+def test_a_first_item_is_taken_with_all_its_criteria(tmp_path: Path) -> None:
+    rows = [
+        Grade(item, criterion, "m", points, 5, "judge:j")
+        for item in "12"
+        for criterion, points in (("x", 5.0), ("y", 0.0))
+    ]
+    criteria = [{"criterion": c, "points": 5, "tags": []} for c in "xy"]
+    rubric: list[dict[str, object]] = [{"item": i, "criteria": criteria, "tags": []} for i in "12"]
+    (found,) = compute([graded(tmp_path / "g", rows, rubric)], limit=1).scores
+    assert (found.value, found.n) == (0.5, 1)
+
+
+def test_a_model_that_nobody_could_grade_is_named_and_a_model_is_not_chosen_of_grades(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        Grade("1", "correctness", "m", 4, 10, "judge:j"),
+        Grade("1", "correctness", "n", None, 10, "judge:j"),
+    ]
+    folder = graded(tmp_path / "g", rows)
+    found = compute([folder])
+    assert {s.model for s in found.scores} == {"m"}
+    assert found.warnings == [
+        "none of the 1 grades of n by judge:j (correctness) could be read: no score"
+    ]
+    with pytest.raises(UserError, match="--model is for verdicts"):
+        compute([folder], model="m")
+
+
+def test_what_was_not_judged_is_said_beside_the_scores(tmp_path: Path) -> None:
+    run = open_run("judge", tmp_path / "v", options={}, inputs={})
+    unasked = Rejected(verdict("3", "unreadable"), "budget reached", "")
+    with run:
+        run.write([*both("1", "a"), *both("2", "b")], Verdict)
+        run.reject([unasked, unasked], Verdict)
+        run.finish()
+    assert compute([tmp_path / "v"]).warnings == [
+        f"nobody judged, and no score counts, of {tmp_path / 'v'}: 2 budget reached"
+    ]
+
+
+def test_a_strength_says_how_many_of_its_verdicts_were_unreadable() -> None:
+    rows = [*both("1", "a"), *both("2", "b"), *both("3", "unreadable")]
+    strengths = [s for s in score_verdicts(rows)[0] if s.metric == "strength"]
+    assert {(s.model, s.n, s.n_unreadable) for s in strengths} == {("m", 6, 2), ("r", 6, 2)}

@@ -9,6 +9,7 @@ import pytest
 
 from meadowlark.dataset import write_table
 from meadowlark.errors import UserError
+from meadowlark.evaluate.score import compute
 from meadowlark.evaluate.verdicts import names_from, read_verdicts
 from meadowlark.records import Verdict, to_json, to_table
 
@@ -140,3 +141,18 @@ def test_the_real_transcripts_read_the_same_without_what_was_extracted(
         assert found == read_verdicts(file)[0]
         theirs = Counter({"WIN": "a", "LOSE": "b", "TIE": "tie"}[r["final_verdict"]] for r in rows)
         assert Counter(v.winner for v in found) == theirs
+
+
+def test_a_reading_is_refused_where_there_is_no_judges_text(tmp_path: Path) -> None:
+    annotation = {"instruction": "i", "generator_1": "b", "generator_2": "m", "preference": 2}
+    file = tmp_path / "annotations.json"
+    file.write_text(json.dumps([annotation]))
+    with pytest.raises(UserError, match="annotations are preferences; leave it out"):
+        read_verdicts(file, "strict")
+    assert len(read_verdicts(file)[0]) == 1
+    person = Verdict("1", "c", "m", "r", "a", "a", "human:ann")
+    file = tmp_path / "people.jsonl"
+    file.write_text(json.dumps(to_json(person)))
+    with pytest.raises(UserError, match="no verdict here has one"):
+        compute([file], reading="strict")
+    assert compute([file]).scores

@@ -1,6 +1,8 @@
 """How many prompts it takes: simulation, arithmetic by hand, and the formula's own inverse."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,6 @@ from hypothesis import strategies as st
 from meadowlark.statistics.power import (
     detectable_win_rate,
     power_of,
-    prompts_for_difference,
     prompts_needed,
 )
 
@@ -34,7 +35,6 @@ def test_textbook_numbers() -> None:
     assert prompts_needed(0.55) == 783
     assert prompts_needed(0.55, 0.5) == 391
     assert prompts_needed(0.45) == prompts_needed(0.55)
-    assert prompts_for_difference(0.05, 0.5) == 785
 
 
 rates = st.floats(0.51, 0.74)
@@ -53,6 +53,17 @@ def test_needed_power_and_detectable_are_one_formula(
     assert detectable_win_rate(max(n - 1, 1), ties, power=power) >= rate - 1e-6 or n == 1
 
 
+def test_the_table_of_the_guide_to_judging() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "judging.md").read_text(encoding="utf-8")
+    row = r"^\| ([\d,]+)[^|]* \| ([\d.]+) % \| \| (\d+) \| ([\d,]+) \|$"
+    rows = re.findall(row, guide, re.MULTILINE)
+    assert len(rows) == 4
+    for prompts, rate, points, needed in rows:
+        found = 100 * detectable_win_rate(int(prompts.replace(",", "")))
+        assert f"{found:.1f}" == rate
+        assert f"{prompts_needed(0.5 + int(points) / 100):,}" == needed
+
+
 def test_alpacares_216_prompts_show_a_win_rate_of_60_per_cent_and_not_one_of_55() -> None:
     assert 0.55 < detectable_win_rate(216) < 0.6
     assert power_of(216, 0.55) < 0.35
@@ -69,7 +80,5 @@ def test_what_cannot_be_planned_is_refused() -> None:
         prompts_needed(0.6, power=80)
     with pytest.raises(ValueError, match="negative"):
         power_of(-1, 0.6)
-    with pytest.raises(ValueError, match="difference of 0"):
-        prompts_for_difference(0, 1)
     assert math.isnan(detectable_win_rate(2))
     assert math.isnan(detectable_win_rate(0))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -79,8 +80,9 @@ def judge(
         ),
     ] = None,
     tie_within: Annotated[
-        float, typer.Option("--tie-within", help="With overlap: differences up to this tie.")
-    ] = 0.01,
+        float | None,
+        typer.Option("--tie-within", help="With overlap: differences up to this tie (else 0.01)."),
+    ] = None,
     concurrency: Concurrency = 16,
     requests_per_minute: RequestsPerMinute = None,
     tokens_per_minute: TokensPerMinute = None,
@@ -101,6 +103,14 @@ def judge(
     ] = None,
     models: ModelsFile = None,
     dry_run: DryRun = False,
+    difference: Annotated[
+        float | None,
+        typer.Option(
+            "--difference",
+            help="With --dry-run: how many prompts show a win rate so many percentage points from "
+            "50 (else 5).",
+        ),
+    ] = None,
     limit: Limit = None,
     force: Force = False,
 ) -> None:
@@ -120,8 +130,9 @@ def judge(
 
     Every reply is kept in OUT/journal.sqlite: a stopped run goes on without
     asking anything twice. --dry-run tells requests, tokens, cost and time
-    beforehand; --budget stops in time, and the verdicts left unasked are in
-    rejected.parquet.
+    beforehand, and of pairs how small a difference that many prompts show and
+    how many prompts a given --difference needs; --budget stops in time, and
+    the verdicts left unasked are in rejected.parquet.
 
     With `--judge overlap` no model is asked: the answer that shares more words
     with the question's reference answer (ROUGE-L F1) wins. That is an overlap
@@ -151,79 +162,82 @@ def judge(
             raise UserError(
                 "--judge overlap asks no model and stands alone; judge with models in another --out"
             )
+        typed = {
+            "--reading": reading,
+            "--rubric": rubric,
+            "--schema": schema,
+            "--logprobs": logprobs,
+            "--requests-per-minute": requests_per_minute,
+            "--tokens-per-minute": tokens_per_minute,
+            "--budget": budget,
+            "--price": price,
+            "--models": models,
+            "--dry-run": dry_run,
+            "--difference": difference,
+        }
+        _refuse(typed, "is for judges that are models; --judge overlap asks none and costs nothing")
+        within = overlap.TIE_WITHIN if tie_within is None else tie_within
         run = overlap.judge_overlap(
-            answers, others, out, tie_within=tie_within, limit=limit, force=force
+            answers, others, out, tie_within=within, limit=limit, force=force
         )
         summarise(run, out, done_before=run.done_before)
         return
+    _refuse({"--tie-within": tie_within}, "is for --judge overlap")
+    if not dry_run:
+        _refuse({"--difference": difference}, "is for --dry-run, which says how many prompts it is")
     calls = calls_of(concurrency, requests_per_minute, tokens_per_minute, budget, None, models)
-    policy, prices = calls["policy"], [parse_price(given) for given in price or []]
+    prices = [parse_price(given) for given in price or []]
+    asked: dict[str, Any] = {
+        "protocol": protocol,
+        "policy": calls["policy"],
+        "prices": prices,
+        "models": models,
+        "limit": limit,
+    }
     if protocol_of(protocol).kind == "pair":
-        if rubric is not None or schema:
-            raise UserError("--rubric and --schema are for --protocol rubric")
+        _refuse({"--rubric": rubric, "--schema": schema}, "is for --protocol rubric")
+        asked |= {"reading": reading, "logprobs": logprobs}
         if dry_run:
-            found = pairs.estimate_pairs(
-                answers,
-                others,
-                judge,
-                out,
-                protocol=protocol,
-                logprobs=logprobs,
-                policy=policy,
-                prices=prices,
-                models=models,
-                limit=limit,
-            )
-            _show(found, calls, prices)
+            planned = pairs.estimate_pairs(answers, others, judge, out, **asked)
+            _show(planned.calls, calls, prices)
+            _show_power(planned.prompts, 5.0 if difference is None else difference)
             return
-        run = pairs.judge_pairs(
-            answers,
-            others,
-            judge,
-            out,
-            protocol=protocol,
-            reading=reading,
-            logprobs=logprobs,
-            policy=policy,
-            prices=prices,
-            models=models,
-            limit=limit,
-            force=force,
-        )
+        run = pairs.judge_pairs(answers, others, judge, out, **asked, force=force)
     else:
-        if reading is not None or logprobs is not None:
-            raise UserError("--reading and --logprobs are for protocols that compare pairs")
+        of_pairs = {"--reading": reading, "--logprobs": logprobs, "--difference": difference}
+        _refuse(of_pairs, "is for protocols that compare pairs")
+        asked |= {"rubric": rubric, "schema": schema}
         if dry_run:
-            found = grade.estimate_grades(
-                answers,
-                others,
-                judge,
-                out,
-                protocol=protocol,
-                rubric=rubric,
-                schema=schema,
-                policy=policy,
-                prices=prices,
-                models=models,
-                limit=limit,
-            )
+            found = grade.estimate_grades(answers, others, judge, out, **asked)
             _show(found, calls, prices)
             return
-        run = grade.grade_answers(
-            answers,
-            others,
-            judge,
-            out,
-            protocol=protocol,
-            rubric=rubric,
-            schema=schema,
-            policy=policy,
-            prices=prices,
-            models=models,
-            limit=limit,
-            force=force,
-        )
+        run = grade.grade_answers(answers, others, judge, out, **asked, force=force)
     summarise(run, out, done_before=run.done_before)
+
+
+def _refuse(typed: dict[str, Any], why: str) -> None:
+    """UserError for the first option that was typed and would do nothing here."""
+    for option, value in typed.items():
+        if value not in (None, False, []):
+            raise UserError(f"{option} {why}; leave it out")
+
+
+def _show_power(prompts: int, points: float) -> None:
+    """How small a difference so many prompts show, and how many one of ``points`` needs."""
+    from meadowlark.statistics.power import detectable_win_rate, prompts_needed
+
+    if not 0 < points <= 50:
+        raise UserError(f"--difference {points:g}: expected percentage points above 0, at most 50")
+    rate = detectable_win_rate(prompts)
+    line = f"{prompts:,} prompts: too few to show any difference"
+    if not math.isnan(rate):
+        line = (
+            f"{prompts:,} prompts show a win rate of {100 * rate:.1f} % or more (or of "
+            f"{100 * (1 - rate):.1f} % or less) to differ from 50 %"
+        )
+    needed = prompts_needed(0.5 + points / 100)
+    stdout.print(f"{line}; {points:g} points from 50 % need {needed:,} prompts", markup=False)
+    stdout.print("  found four times in five, at 5 % two-sided; ties make it fewer", markup=False)
 
 
 def _show(found: list[Estimate], calls: Calls, prices: list[Price]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,7 +39,8 @@ def score(
             "--reading",
             "--protocol",
             help="How a judge's text is read: brackets ([[A]]; a transcript's default), strict, "
-            "alpacare or letter. Our own verdicts are read again only with this.",
+            "alpacare or letter. Our own verdicts are read again only with this, and without "
+            "log-probabilities; annotations have no text to read.",
         ),
     ] = None,
     groups: Annotated[
@@ -61,6 +63,9 @@ def score(
     redrawing prompts. Nothing unreadable vanishes: such a verdict is counted,
     its item keeps the order that could be read, and two bounds say what the
     rate would be had all unreadable ones been lost or won.
+
+    "detectable" is how many points from 50 a true win rate must be for so
+    many prompts to show it four times in five (fewer where ties are common).
 
     Beside it stand MT-bench's convention (win_rate_consistent: a win in both
     orders, else a tie), AlpacaEval's preference rate with its discrete rate,
@@ -233,7 +238,19 @@ def _judged_cells(row: Metrics) -> dict[str, str]:
         "first": _percent(row.get("win_rate_shown_first")),
         "second": _percent(row.get("win_rate_shown_second")),
         "agree": _percent(row.get("positional_agreement")),
+        "detectable": _detectable(lost),
     }
+
+
+def _detectable(rate: Score) -> str:
+    """How far from 50 % a true win rate is that so many prompts show (statistics/power.py).
+
+    By the prompts without an unreadable verdict, and as if there were no ties: the worst case.
+    """
+    from meadowlark.statistics.power import detectable_win_rate
+
+    found = detectable_win_rate(rate.n - rate.n_unreadable)
+    return "" if math.isnan(found) else f"{100 * (found - 0.5):.1f}"
 
 
 def _exam_cells(row: Metrics) -> dict[str, str]:

@@ -12,17 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from meadowlark.answered import Answered, inputs_of, named_path, plain, read_sides
-from meadowlark.dataset import Run, open_run
+from meadowlark.answered import Answered, plain, read_sides
+from meadowlark.dataset import Run
 from meadowlark.errors import UserError
-from meadowlark.evaluate.judge import BUDGET, recordings, write_sides
 from meadowlark.evaluate.jury import (
-    Answers,
-    Judge,
-    ask_judges,
     estimate_judging,
-    finish,
+    judged,
     judges_of,
+    open_judging,
     why_unread,
 )
 from meadowlark.evaluate.protocols import Protocol, protocol_of
@@ -30,7 +27,6 @@ from meadowlark.evaluate.reading import MET, read_met, read_rating
 from meadowlark.evaluate.rubrics import Criterion, read_rubrics, rubric_path
 from meadowlark.llm import ChatModel, ChatRequest, Estimate, Policy, Price
 from meadowlark.llm.dispatch import Outcome
-from meadowlark.llm.errors import BudgetReached
 from meadowlark.records import Answer, Grade, Rejected
 
 RUBRIC = "rubric.json"
@@ -67,12 +63,18 @@ class Gradings:
     wanted: list[Grading]
     rejected: list[Rejected]
     schema: bool = False
+    noun: type[Grade] = Grade
+
+    def settled(self, one: Grading, by: str) -> Grade | None:
+        """The grade of an answer that was never received, which has no points; else None."""
+        failed = one.answer.status == "failed"
+        return one.grade(None, by, "(no answer was received)") if failed else None
 
     def asked(self) -> Iterator[tuple[Grading, ChatRequest]]:
         """What a judge is asked about, each with its request; answers never received are not."""
         questions = self.sides[0].questions
         for number, one in enumerate(self.wanted):
-            if one.answer.status == "failed":
+            if self.settled(one, "") is not None:
                 continue
             question = questions[one.item]
             turns = self.protocol.turns(
@@ -84,6 +86,16 @@ class Gradings:
             schema = SCHEMA if self.schema else None
             label = f"grade:{one.item}:{number}"
             yield one, ChatRequest(turns, self.protocol.sampling, label=label, schema=schema)
+
+    def made(self, one: Grading, by: str, outcome: Outcome) -> Grade:
+        """A judge's grade by its reply; without points where it says none, or none came."""
+        if outcome.reply is None:
+            return one.grade(None, by, f"({why_unread(outcome)})")
+        text = outcome.reply.text
+        if self.protocol.kind == "rubric":
+            met = read_met(text)
+            return one.grade(None if met is None else one.criterion.points * met, by, text)
+        return one.grade(read_rating(text, self.protocol.lowest, self.protocol.highest), by, text)
 
 
 def grade_answers(
@@ -109,61 +121,32 @@ def grade_answers(
     rubric protocol). ``schema`` asks the server to hold a rubric's replies to their form.
     """
     policy = policy or Policy()
-    how = protocol_of(protocol)
-    files = _rubric_file(how, rubric)
+    how, files = _graded_by(protocol, rubric, schema=schema)
     jury = judges_of(judges, prices=prices, models=models, given=given)
-    run = open_run(
-        "judge",
-        out,
-        options={
-            "judges": [judge.known_as for judge in jury],
-            "by": [judge.by for judge in jury],
-            "protocol": protocol if not protocol.endswith(".toml") else Path(protocol).name,
-            "protocol_text": how.digest,
-            "schema": schema,
-            "names": [named_path(path)[0] for path in (answers, *others)],
-            "budget": policy.budget_usd,
-            "limit": limit,
-        },
-        inputs={**inputs_of(answers, others), **files, **recordings(jury)},
-        growing=("limit", "budget"),
-        force=force,
+    own = {"schema": schema}
+    run = open_judging(
+        out, jury, protocol, how, answers, others, policy, limit, own=own, files=files, force=force
     )
     if run.complete:
         return run
     work = gradings(answers, others, how, files.get("rubric"), limit, schema=schema)
-    asking = Answers()
-    rejected = list(work.rejected)
-    grades: dict[str, dict[int, Grade]] = {judge.by: {} for judge in jury}
-    place = {id(one): number for number, one in enumerate(work.wanted)}
-    total = sum(one.answer.status != "failed" for one in work.wanted)
     with run:
-        for judge in jury:
-            for one in work.wanted:
-                if one.answer.status == "failed":
-                    note = "(no answer was received)"
-                    grades[judge.by][place[id(one)]] = one.grade(None, judge.by, note)
-        for judge, one, outcome in ask_judges(run, jury, work.asked, total, policy, asking):
-            made = _made(work.protocol, one, judge, outcome)
-            if isinstance(outcome.error, BudgetReached):
-                rejected.append(Rejected(made, BUDGET, str(outcome.error)))
-            else:
-                grades[judge.by][place[id(one)]] = made
-        rows = [grades[judge.by][n] for judge in jury for n in sorted(grades[judge.by])]
-        run.manifest.rows["in"] = len(work.wanted) * len(jury) + len(work.rejected)
-        run.manifest.rows["kept"] = len(rows)
-        run.write(rows, Grade)
-        first, *rest = work.sides
-        write_sides(run, first, rest, list(dict.fromkeys(one.item for one in work.wanted)))
-        run.reject(rejected, Grade)
+        rows, calls = judged(run, jury, work, policy)
+        graded = {(one.model, one.item) for one in work.wanted}
+        further = sum(
+            len(side.answers[item]) - 1
+            for side in work.sides
+            for item in side.answers
+            if (side.model, item) in graded
+        )
+        if further:
+            run.manifest.warnings.append(
+                f"{further:,} further draws of answers were not graded, only the first of each"
+            )
         if files:
             run.write_json(RUBRIC, _rubric_rows(work, files["rubric"]))
-        finish(run, asking)
-        run.finish(
-            grades=len(rows),
-            unscored=sum(grade.points is None for grade in rows),
-            **{f"calls {by}": calls for by, calls in asking.calls.items()},
-        )
+        unscored = sum(grade.points is None for grade in rows)
+        run.finish(grades=len(rows), unscored=unscored, **calls)
     return run
 
 
@@ -183,22 +166,26 @@ def estimate_grades(
     given: Sequence[ChatModel] = (),
 ) -> list[Estimate]:
     """What :func:`grade_answers` would send to each judge; nothing is sent or written."""
-    how = protocol_of(protocol)
-    file = _rubric_file(how, rubric).get("rubric")
-    work = gradings(answers, others, how, file, limit, schema=schema)
+    how, files = _graded_by(protocol, rubric, schema=schema)
     jury = judges_of(judges, prices=prices, models=models, given=given)
-    policy = policy or Policy()
-    return estimate_judging(jury, lambda: (r for _, r in work.asked()), out, policy)
+    work = gradings(answers, others, how, files.get("rubric"), limit, schema=schema)
+    return estimate_judging(jury, work, out, policy or Policy())
 
 
-def _rubric_file(protocol: Protocol, rubric: str | Path | None) -> dict[str, Path]:
+def _graded_by(
+    name: str, rubric: str | Path | None, *, schema: bool
+) -> tuple[Protocol, dict[str, Path]]:
+    """The protocol of a grading, and the file of its rubric where it grades by one."""
+    protocol = protocol_of(name)
     if protocol.kind == "pair":
         raise UserError("a protocol for pairs grades no single answers")
     if protocol.kind == "rubric":
-        return {"rubric": rubric_path(rubric or "medical")}
-    if rubric is not None:
-        raise UserError("--rubric is for --protocol rubric; a scale has one criterion of its own")
-    return {}
+        return protocol, {"rubric": rubric_path(rubric or "medical")}
+    if rubric is not None or schema:
+        raise UserError(
+            "--rubric is for --protocol rubric, and so is --schema; a scale has its own criterion"
+        )
+    return protocol, {}
 
 
 def gradings(
@@ -212,7 +199,7 @@ def gradings(
 ) -> Gradings:
     """Every answer with each criterion it is graded for, item by item, and what cannot be."""
     mine, rest = read_sides(answers, others)
-    work = Gradings(protocol, [mine, *rest], [], [], schema and protocol.kind == "rubric")
+    work = Gradings(protocol, [mine, *rest], [], [], schema)
     rubrics = read_rubrics(rubric) if rubric is not None else None
     scale = (Criterion(protocol.criterion, protocol.highest),)
     for item, question in list(mine.questions.items())[:limit]:
@@ -235,16 +222,6 @@ def gradings(
             answer = side.answers[item][0]
             work.wanted += [Grading(item, side.model, answer, one) for one in criteria]
     return work
-
-
-def _made(protocol: Protocol, one: Grading, judge: Judge, outcome: Outcome) -> Grade:
-    if outcome.reply is None:
-        return one.grade(None, judge.by, f"({why_unread(outcome)})")
-    text = outcome.reply.text
-    if protocol.kind == "rubric":
-        met = read_met(text)
-        return one.grade(None if met is None else one.criterion.points * met, judge.by, text)
-    return one.grade(read_rating(text, protocol.lowest, protocol.highest), judge.by, text)
 
 
 def _rubric_rows(work: Gradings, path: Path) -> list[dict[str, object]]:

@@ -31,14 +31,15 @@ def holds_grades(path: Path) -> bool:
 def score_grades(inputs: Sequence[Path], seed: int, limit: int | None = None) -> list[Score]:
     """The scores of all folders together: by rubric where a folder has one, else by the scale.
 
-    The same grader's grades of one model in two folders must not overlap: a UserError.
+    The same grader's grades of one model in two folders must not overlap: a UserError. ``limit``
+    takes the first items of each folder, since an item with some of its criteria has no score.
     """
     scales: list[Grade] = []
     rubrics: dict[tuple[str, str], dict[str, list[Grade]]] = {}
     tags: Tags = {}
     seen: set[tuple[str, str, str, str]] = set()
     for folder in inputs:
-        rows, _ = read(folder, Grade, limit)
+        rows = _of_first_items(read(folder, Grade)[0], limit)
         for grade in rows:
             key = (grade.item, grade.criterion, grade.model, grade.by)
             if key in seen:
@@ -66,12 +67,37 @@ def score_grades(inputs: Sequence[Path], seed: int, limit: int | None = None) ->
     return scores + _rubric_differences(rubrics) + _scales(scales)
 
 
+def ungraded(inputs: Sequence[Path], limit: int | None = None) -> list[str]:
+    """A warning for each model of whose grades by one grader none could be read: it has no score.
+
+    A rubric's criteria are taken together, a scale's each by itself.
+    """
+    found: dict[tuple[str, str, str], list[Grade]] = {}
+    for folder in inputs:
+        by_rubric = (folder / RUBRIC).exists()
+        for grade in _of_first_items(read(folder, Grade)[0], limit):
+            name = "the rubric" if by_rubric else grade.criterion
+            found.setdefault((grade.model, name, grade.by), []).append(grade)
+    return [
+        f"none of the {len(rows):,} grades of {model} by {by} ({name}) could be read: no score"
+        for (model, name, by), rows in sorted(found.items())
+        if all(grade.points is None for grade in rows)
+    ]
+
+
+def _of_first_items(grades: Sequence[Grade], limit: int | None) -> list[Grade]:
+    """All grades of the first items."""
+    kept = {*list(dict.fromkeys(grade.item for grade in grades))[:limit]}
+    return [grade for grade in grades if grade.item in kept]
+
+
 def _rubric_differences(
     rubrics: Mapping[tuple[str, str], Mapping[str, Sequence[Grade]]],
 ) -> list[Score]:
     """Two models under one grader: the mean difference of their unclipped scores, item by item.
 
-    Over the items on which both have a score; those with an unscored criterion are counted.
+    Over the items on which both have a score. ``n`` counts the items that either was graded on, of
+    which those without both scores, or with an unscored criterion, are the unscored.
     """
     found = []
     for (a, by), (b, other) in itertools.combinations(sorted(rubrics), 2):
@@ -79,15 +105,15 @@ def _rubric_differences(
             continue
         pairs = []
         unscored = 0
-        for item, grades in sorted(rubrics[a, by].items()):
-            theirs = rubrics[b, by].get(item, ())
-            scores = [
-                example_score(Criterion(g.max_points, g.points) for g in one)
-                for one in (grades, theirs)
-            ]
+        items = sorted(rubrics[a, by].keys() | rubrics[b, by].keys())
+        for item in items:
+            both = [rubrics[model, by].get(item, ()) for model in (a, b)]
+            scores = [example_score(Criterion(g.max_points, g.points) for g in one) for one in both]
             if scores[0] is not None and scores[1] is not None:
                 pairs.append((scores[0], scores[1]))
-                unscored += any(g.points is None for g in (*grades, *theirs))
+                unscored += any(g.points is None for one in both for g in one)
+            else:
+                unscored += 1
         if not pairs:
             continue
         difference = paired_difference([x for x, _ in pairs], [y for _, y in pairs])
@@ -95,7 +121,7 @@ def _rubric_differences(
         low, high = (difference.low, difference.high) if known else (None, None)
         task = f"rubric ({by}): {a} minus {b}"
         found.append(
-            Score(task, a, "rubric_difference", difference.value, low, high, len(pairs), unscored)
+            Score(task, a, "rubric_difference", difference.value, low, high, len(items), unscored)
         )
     return found
 
@@ -132,21 +158,21 @@ def _scales(grades: Iterable[Grade]) -> list[Score]:
     scores = []
     for by, rows in by_grader.items():
         means, differences = mean_table(rows)
+        items: dict[tuple[str, str], set[str]] = {}
+        for grade in rows:
+            items.setdefault((grade.criterion, grade.model), set()).add(grade.item)
         for mean in means:
             task = f"{mean.criterion} ({by})"
-            n = mean.n
-            scores.append(
-                Score(
-                    task, mean.model, "mean_points", mean.mean, mean.low, mean.high, n, mean.missing
-                )
-            )
+            sizes = (mean.n, mean.missing)
+            bounds = (mean.low, mean.high)
+            scores.append(Score(task, mean.model, "mean_points", mean.mean, *bounds, *sizes))
         for one in differences:
             task = f"{one.criterion} ({by}): {one.a} minus {one.b}"
-            scores.append(
-                Score(task, one.a, "points_difference", one.difference, one.low, one.high, one.n)
-            )
+            n = len(items[one.criterion, one.a] | items[one.criterion, one.b])
+            sizes = (n, n - one.n)
+            bounds = (one.low, one.high)
+            scores.append(Score(task, one.a, "points_difference", one.difference, *bounds, *sizes))
             if one.p_adjusted is not None:
-                scores.append(
-                    Score(task, one.a, "paired_t_p_holm", one.p_adjusted, None, None, one.n)
-                )
+                p = one.p_adjusted
+                scores.append(Score(task, one.a, "paired_t_p_holm", p, None, None, *sizes))
     return scores

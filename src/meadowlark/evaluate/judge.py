@@ -14,23 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from meadowlark.answered import (
-    Answered,
-    inputs_of,
-    named_path,
-    plain,
-    read_sides,
-    same_prompt,
-)
-from meadowlark.dataset import Run, open_run
+from meadowlark.answered import Answered, plain, read_sides, same_prompt
+from meadowlark.dataset import Run
 from meadowlark.errors import UserError
 from meadowlark.evaluate.jury import (
-    Answers,
-    Judge,
-    ask_judges,
     estimate_judging,
-    finish,
+    judged,
     judges_of,
+    open_judging,
     said,
     why_unread,
 )
@@ -39,11 +30,7 @@ from meadowlark.evaluate.reading import Choice, first_preference, read_choice, r
 from meadowlark.evaluate.verdicts import winner_of
 from meadowlark.llm import ChatModel, ChatReply, ChatRequest, Estimate, Policy, Price
 from meadowlark.llm.dispatch import Outcome
-from meadowlark.llm.errors import BudgetReached
-from meadowlark.records import Answer, Question, Rejected, Verdict
-
-BUDGET = "budget reached"
-"""Why a verdict that the budget left unasked is rejected; raising the budget goes on."""
+from meadowlark.records import Answer, Rejected, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +51,24 @@ class Comparing:
     protocol: Protocol
     mine: Answered
     others: list[Answered]
-    pairs: list[Pair]
+    wanted: list[Pair]
     rejected: list[Rejected]
+    noun: type[Verdict] = Verdict
 
-    def unasked(self, pair: Pair) -> Verdict | None:
+    @property
+    def sides(self) -> list[Answered]:
+        """The model's answers, then each reference's."""
+        return [self.mine, *self.others]
+
+    def settled(self, pair: Pair, by: str) -> Verdict | None:
         """The verdict on a pair that needs no judge, or None."""
         failed = [n for n, answer in (("a", pair.a), ("b", pair.b)) if answer.status == "failed"]
         if failed:
             note = f"no answer was received from {' and '.join(failed)}"
-            return self.verdict(pair, "", note=note)
+            return self.verdict(pair, by, note=note)
         if self.protocol.identical == "tie" and pair.a.text == pair.b.text:
             note = "identical answers, not asked"
-            return replace(self.verdict(pair, "", "tie", note=note), preference=0.5)
+            return replace(self.verdict(pair, by, "tie", note=note), preference=0.5)
         return None
 
     def verdict(
@@ -107,8 +100,8 @@ class Comparing:
     def asked(self) -> Iterator[tuple[Pair, ChatRequest]]:
         """The pairs that a judge is asked about, each with its request."""
         sampling = self.protocol.sampling
-        for pair in self.pairs:
-            if self.unasked(pair) is not None:
+        for pair in self.wanted:
+            if self.settled(pair, "") is not None:
                 continue
             shown = (pair.a, pair.b) if pair.shown_first == "a" else (pair.b, pair.a)
             question = self.mine.questions[pair.item]
@@ -117,6 +110,23 @@ class Comparing:
             )
             label = f"judge:{pair.item}:{pair.reference}:{pair.shown_first}"
             yield pair, ChatRequest(turns, sampling, label=label)
+
+    def made(self, pair: Pair, by: str, outcome: Outcome) -> Verdict:
+        """A judge's verdict on a pair by its reply; unreadable where it says none, or none came."""
+        further = len(self.mine.answers[pair.item]) - 1
+        further += len(self.others[pair.reference].answers[pair.item]) - 1
+        draws = f"{further} further draws not compared" if further else ""
+        if outcome.reply is None:
+            return self.verdict(pair, by, note=said([why_unread(outcome), draws]))
+        read = read_reply(outcome.reply, self.protocol)
+        return self.verdict(
+            pair,
+            by,
+            read.choice,
+            preference=read.preference,
+            note=said([why_unread(outcome) if read.choice is None else "", draws]),
+            raw=outcome.reply.text,
+        )
 
 
 class Read(NamedTuple):
@@ -166,64 +176,28 @@ def judge_pairs(
     for opening the judges.
     """
     policy = policy or Policy()
-    how = with_options(protocol_of(protocol), reading, logprobs)
-    if how.kind != "pair":
-        raise UserError(f"--protocol {protocol} grades single answers; it compares none")
-    if not references:
-        raise UserError("give at least one folder or file of answers to compare with")
+    how = _pair_protocol(protocol, reading, logprobs, references)
     jury = judges_of(judges, prices=prices, models=models, given=given)
-    run = open_run(
-        "judge",
-        out,
-        options={
-            "judges": [judge.known_as for judge in jury],
-            "by": [judge.by for judge in jury],
-            "protocol": protocol if not protocol.endswith(".toml") else Path(protocol).name,
-            "protocol_text": how.digest,
-            "reading": how.reading,
-            "logprobs": how.logprobs,
-            "names": [named_path(path)[0] for path in (answers, *references)],
-            "budget": policy.budget_usd,
-            "limit": limit,
-        },
-        inputs={**inputs_of(answers, references), **recordings(jury)},
-        growing=("limit", "budget"),
-        force=force,
+    own = {"reading": how.reading, "logprobs": how.logprobs}
+    run = open_judging(
+        out, jury, protocol, how, answers, references, policy, limit, own=own, force=force
     )
     if run.complete:
         return run
     work = comparing(answers, references, how, limit)
-    total = sum(work.unasked(pair) is None for pair in work.pairs)
-    verdicts: dict[str, list[Verdict]] = {judge.by: [] for judge in jury}
-    rejected = list(work.rejected)
-    asking = Answers()
     with run:
-        for judge in jury:
-            unasked = filter(None, map(work.unasked, work.pairs))
-            verdicts[judge.by] += [replace(verdict, by=judge.by) for verdict in unasked]
-        for judge, pair, outcome in ask_judges(run, jury, work.asked, total, policy, asking):
-            made = _made(work, judge, pair, outcome)
-            if isinstance(outcome.error, BudgetReached):
-                rejected.append(Rejected(made, BUDGET, str(outcome.error)))
-            else:
-                verdicts[judge.by].append(made)
-        rows = [v for judge in jury for v in _in_order(work, verdicts[judge.by])]
-        run.manifest.rows["in"] = len(work.pairs) * len(jury) + len(work.rejected)
-        run.manifest.rows["kept"] = len(rows)
-        run.write(rows, Verdict)
-        write_sides(run, work.mine, work.others, list(dict.fromkeys(p.item for p in work.pairs)))
-        run.reject(rejected, Verdict)
-        finish(run, asking)
-        run.manifest.warnings += unblinded(work)
-        if not rows:
-            run.manifest.warnings.append("no item could be compared; see rejected.parquet")
-        run.finish(
-            verdicts=len(rows),
-            unreadable=sum(v.winner == "unreadable" for v in rows),
-            **{f"calls {by}": calls for by, calls in asking.calls.items()},
-            **outcomes(rows),
-        )
+        rows, calls = judged(run, jury, work, policy)
+        unreadable = sum(v.winner == "unreadable" for v in rows)
+        run.finish(verdicts=len(rows), unreadable=unreadable, **calls, **outcomes(rows))
     return run
+
+
+class PlannedPairs(NamedTuple):
+    """What each judge would be sent, and on how many prompts the model meets each reference (the
+    fewest, where they are not the same)."""
+
+    calls: list[Estimate]
+    prompts: int
 
 
 def estimate_pairs(
@@ -233,39 +207,39 @@ def estimate_pairs(
     out: Path,
     *,
     protocol: str = "alpacare",
+    reading: str | None = None,
     logprobs: int | None = None,
     policy: Policy | None = None,
     prices: Sequence[Price] = (),
     models: Path | None = None,
     limit: int | None = None,
     given: Sequence[ChatModel] = (),
-) -> list[Estimate]:
+) -> PlannedPairs:
     """What :func:`judge_pairs` would send to each judge; nothing is sent or written."""
-    how = with_options(protocol_of(protocol), None, logprobs)
-    work = comparing(answers, references, how, limit)
+    how = _pair_protocol(protocol, reading, logprobs, references)
     jury = judges_of(judges, prices=prices, models=models, given=given)
-    policy = policy or Policy()
-    return estimate_judging(jury, lambda: (r for _, r in work.asked()), out, policy)
+    work = comparing(answers, references, how, limit)
+    met = Counter(reference for reference, _ in {(p.reference, p.item) for p in work.wanted})
+    prompts = min(met[number] for number in range(len(work.others)))
+    return PlannedPairs(estimate_judging(jury, work, out, policy or Policy()), prompts)
 
 
-def with_options(protocol: Protocol, reading: str | None, logprobs: int | None) -> Protocol:
-    """The protocol with what was asked for on the command line in place of its own."""
+def _pair_protocol(
+    name: str, reading: str | None, logprobs: int | None, references: Sequence[str | Path]
+) -> Protocol:
+    """The protocol of a comparison, with what was asked for in place of its own."""
+    protocol = protocol_of(name)
     changes: dict[str, object] = {}
     if reading is not None:
         reading_of(reading)
         changes["reading"] = reading
     if logprobs is not None:
         changes["logprobs"] = logprobs
+    if protocol.kind != "pair":
+        raise UserError(f"--protocol {name} grades single answers; it compares none")
+    if not references:
+        raise UserError("give at least one folder or file of answers to compare with")
     return protocol.model_copy(update=changes)
-
-
-def recordings(jury: Sequence[Judge]) -> dict[str, Path]:
-    """The recordings among the judges, as inputs of the run."""
-    return {
-        f"recording {n}": judge.recording
-        for n, judge in enumerate(jury, start=1)
-        if judge.recording is not None
-    }
 
 
 def comparing(
@@ -285,7 +259,7 @@ def comparing(
                 continue
             a, b = mine.answers[item][0], other.answers[item][0]
             for shown_first in orders(protocol, plain(mine.questions[item].prompt)):
-                work.pairs.append(Pair(item, number, shown_first, a, b))
+                work.wanted.append(Pair(item, number, shown_first, a, b))
     return work
 
 
@@ -299,70 +273,6 @@ def fault_of(mine: Answered, other: Answered, item: str) -> tuple[str, str] | No
     if not same_prompt(mine.questions[item], other.questions[item]):
         return "different questions under one id", f"in {other.folder}"
     return None
-
-
-def _made(work: Comparing, judge: Judge, pair: Pair, outcome: Outcome) -> Verdict:
-    further = len(work.mine.answers[pair.item]) - 1
-    further += len(work.others[pair.reference].answers[pair.item]) - 1
-    draws = f"{further} further draws not compared" if further else ""
-    if outcome.reply is None:
-        return work.verdict(pair, judge.by, note=said([why_unread(outcome), draws]))
-    read = read_reply(outcome.reply, work.protocol)
-    return work.verdict(
-        pair,
-        judge.by,
-        read.choice,
-        preference=read.preference,
-        note=said([why_unread(outcome) if read.choice is None else "", draws]),
-        raw=outcome.reply.text,
-    )
-
-
-def _in_order(work: Comparing, verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """One judge's verdicts in the order of the pairs, each pair at most once."""
-    place = {
-        (pair.item, work.others[pair.reference].model, pair.shown_first): number
-        for number, pair in enumerate(work.pairs)
-    }
-    found = {place[v.item, v.b, v.shown_first]: v for v in verdicts}
-    assert len(found) == len(verdicts), "a pair was judged twice by one judge"
-    return [found[number] for number in sorted(found)]
-
-
-def write_sides(run: Run, mine: Answered, others: Sequence[Answered], items: Sequence[str]) -> None:
-    """Write the questions and every side's answers to them under the names that verdicts bear."""
-    run.write([mine.questions[item] for item in items], Question)
-    run.write(
-        [
-            replace(answer, model=side.model)
-            for item in items
-            for side in (mine, *others)
-            for answer in side.answers.get(item, ())
-        ],
-        Answer,
-    )
-
-
-def unblinded(work: Comparing) -> list[str]:
-    """A warning where answers name their own model, since a judge can then tell whose they are."""
-    counts: Counter[str] = Counter()
-    for side in (work.mine, *work.others):
-        # "AlpaCare-7b/medinstruct" is known by "alpacare" as much as by its whole name.
-        names = {_letters(part) for part in side.model.replace("/", " ").split()}
-        names = {n for n in names if len(n) >= 5} | {_letters(side.model)}
-        for item in dict.fromkeys(pair.item for pair in work.pairs):
-            for answer in side.answers.get(item, ())[:1]:
-                text = _letters(answer.text)
-                counts[side.model] += any(name in text for name in names)
-    return [
-        f"{count:,} answers of {model} contain its name, which the judge reads in them"
-        for model, count in counts.items()
-        if count
-    ]
-
-
-def _letters(text: str) -> str:
-    return "".join(character for character in text.lower() if character.isalnum())
 
 
 def outcomes(verdicts: Sequence[Verdict]) -> dict[str, str]:

@@ -1,19 +1,22 @@
 """Judges and how they are asked: one or several models, one journal, one budget for all of them.
 
-Specs of models come in; every request of each judge goes out once, and comes back as a reply or as
-the reason why there is none. What is asked, and what a reply means, is told by ``judge.py`` (pairs
-of answers) and ``grade.py`` (single answers).
+Specs of models and the work for them come in; every request of each judge goes out once, and what
+came of each is written into the run's folder. What is asked, and what a reply means, is told by
+``judge.py`` (pairs of answers) and ``grade.py`` (single answers).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
-from meadowlark.dataset import JOURNAL, Run
+from meadowlark.answered import Answered, inputs_of, named_path
+from meadowlark.dataset import JOURNAL, Run, open_run
 from meadowlark.errors import UserError
+from meadowlark.evaluate import protocols
 from meadowlark.llm import (
     Asking,
     ChatModel,
@@ -31,8 +34,51 @@ from meadowlark.llm.dispatch import Outcome
 from meadowlark.llm.errors import BudgetReached, NotRecorded
 from meadowlark.llm.recorded import changed_prompt
 from meadowlark.progress import Progress
+from meadowlark.records import Answer, Grade, Question, Rejected, Verdict
 
-Asked = TypeVar("Asked")
+BUDGET = "budget reached"
+"""Why a row that the budget left unasked is rejected; raising the budget goes on."""
+
+
+class HasItem(Protocol):
+    """What a judge is asked about, of one item."""
+
+    @property
+    def item(self) -> str:
+        """The item's id."""
+        ...
+
+
+One = TypeVar("One", bound=HasItem)
+Made = TypeVar("Made", Verdict, Grade)
+
+
+class Work(Protocol[One, Made]):
+    """All that each judge is to say something of, and what cannot be judged.
+
+    ``sides`` are the model's answers and the others', under its ids; ``noun`` is what is made.
+    """
+
+    noun: type[Made]
+    wanted: list[One]
+    rejected: list[Rejected]
+
+    @property
+    def sides(self) -> list[Answered]:
+        """The model's answers, then the others'."""
+        ...
+
+    def settled(self, one: One, by: str) -> Made | None:
+        """What is known without asking, under a judge's name; None where it must be asked."""
+        ...
+
+    def asked(self) -> Iterator[tuple[One, ChatRequest]]:
+        """What must be asked, in the order of ``wanted``, each with its request."""
+        ...
+
+    def made(self, one: One, by: str, outcome: Outcome) -> Made:
+        """What a judge's reply says, or that there was none."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -93,41 +139,115 @@ def _name(spec: str, recording: Path | None) -> str:
     return rest.rstrip("/") if provider == "hf" else rest.partition("@")[0]
 
 
+def open_judging(
+    out: Path,
+    jury: Sequence[Judge],
+    protocol: str,
+    how: protocols.Protocol,
+    answers: str | Path,
+    others: Sequence[str | Path],
+    policy: Policy,
+    limit: int | None,
+    *,
+    own: dict[str, Any],
+    files: dict[str, Path] | None = None,
+    force: bool = False,
+) -> Run:
+    """The run of a jury's work in ``out``; ``own`` are the options, ``files`` the inputs, that only
+    this kind of work has. Raising the limit or the budget continues it."""
+    recordings = {
+        f"recording {n}": judge.recording
+        for n, judge in enumerate(jury, start=1)
+        if judge.recording is not None
+    }
+    return open_run(
+        "judge",
+        out,
+        options={
+            "judges": [judge.known_as for judge in jury],
+            "by": [judge.by for judge in jury],
+            "protocol": protocol if not protocol.endswith(".toml") else Path(protocol).name,
+            "protocol_text": how.digest,
+            **own,
+            "names": [named_path(path)[0] for path in (answers, *others)],
+            "budget": policy.budget_usd,
+            "limit": limit,
+        },
+        inputs={**inputs_of(answers, others), **(files or {}), **recordings},
+        growing=("limit", "budget"),
+        force=force,
+    )
+
+
 @dataclass
-class Answers:
+class Asked:
     """What asking came to, added up over the judges."""
 
-    unsent: int = 0
-    failed: int = 0
     spent_usd: float = 0.0
     tokens: dict[str, int] = field(default_factory=dict)
     calls: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
-def ask_judges(
-    run: Run,
-    judges: Sequence[Judge],
-    asked: Callable[[], Iterator[tuple[Asked, ChatRequest]]],
-    total: int,
-    policy: Policy,
-    answers: Answers,
-) -> Iterator[tuple[Judge, Asked, Outcome]]:
-    """Every outcome, judge by judge and in the order of ``asked``, which is called for each judge.
+def judged(
+    run: Run, jury: Sequence[Judge], work: Work[One, Made], policy: Policy
+) -> tuple[list[Made], dict[str, str]]:
+    """Let every judge say what it is asked, and write it: rows, sides, what was rejected.
 
-    ``total`` is how many requests there are for one. All replies are in the run's journal, so a
-    killed run asks nothing twice, and the budget is one for all. Raises what dispatch raises, and
-    a UserError where a recording holds none of the requests.
+    Gives the rows, judge by judge in the order of ``work.wanted``, and a line on the calls of each
+    judge for the summary. What the budget left unasked is rejected, not a row.
+    """
+    asking = Asked()
+    rejected = list(work.rejected)
+    place = {id(one): number for number, one in enumerate(work.wanted)}
+    found: dict[str, dict[int, Made]] = {judge.by: {} for judge in jury}
+    for judge in jury:
+        for number, one in enumerate(work.wanted):
+            settled = work.settled(one, judge.by)
+            if settled is not None:
+                found[judge.by][number] = settled
+    for judge, one, outcome in _ask(run, jury, work, policy, asking):
+        row = work.made(one, judge.by, outcome)
+        if isinstance(outcome.error, BudgetReached):
+            rejected.append(Rejected(row, BUDGET, str(outcome.error)))
+        else:
+            assert place[id(one)] not in found[judge.by], "judged twice by one judge"
+            found[judge.by][place[id(one)]] = row
+    rows = [found[judge.by][n] for judge in jury for n in sorted(found[judge.by])]
+    run.manifest.rows["in"] = len(work.wanted) * len(jury) + len(work.rejected)
+    run.manifest.rows["kept"] = len(rows)
+    run.write(rows, work.noun)
+    items = list(dict.fromkeys(one.item for one in work.wanted))
+    _write_sides(run, work.sides, items)
+    run.reject(rejected, work.noun)
+    run.manifest.tokens = asking.tokens
+    run.manifest.cost_usd = round(asking.spent_usd, 6)
+    run.manifest.warnings += list(dict.fromkeys(asking.warnings))
+    run.manifest.warnings += _unblinded(work.sides, items)
+    if not rows:
+        run.manifest.warnings.append("nothing could be judged; see rejected.parquet")
+    return rows, {f"calls {by}": calls for by, calls in asking.calls.items()}
+
+
+def _ask(
+    run: Run, jury: Sequence[Judge], work: Work[One, Made], policy: Policy, into: Asked
+) -> Iterator[tuple[Judge, One, Outcome]]:
+    """Every outcome, judge by judge and in the order of ``work.asked``.
+
+    All replies are in the run's journal, so a killed run asks nothing twice, and the budget is one
+    for all. Raises what dispatch raises, and a UserError where a recording holds none of the
+    requests.
     """
     failed = b""
-    for judge in judges:
+    total = sum(work.settled(one, "") is None for one in work.wanted)
+    for judge in jury:
         model = judge.open()
         missing = 0
-        pairs: list[Asked] = []
+        asked: list[One] = []
 
-        def requests(pairs: list[Asked] = pairs) -> Iterator[ChatRequest]:
-            for one, request in asked():
-                pairs.append(one)
+        def requests(asked: list[One] = asked) -> Iterator[ChatRequest]:
+            for one, request in work.asked():
+                asked.append(one)
                 yield request
 
         # Opened for each judge, so that what the earlier ones spent is before it.
@@ -138,41 +258,69 @@ def ask_judges(
             ):
                 for number, (_, outcome) in enumerate(asking):
                     missing += isinstance(outcome.error, NotRecorded)
-                    answers.unsent += isinstance(outcome.error, BudgetReached)
-                    answers.failed += outcome.reply is None
                     progress.advance(1, asking.cost_note(number + 1, total).removeprefix(", "))
-                    yield judge, pairs[number], outcome
+                    yield judge, asked[number], outcome
                 if judge.recording is not None and missing and not asking.counts.requests:
                     raise changed_prompt(judge.recording, missing)
             if asking.write_failed(run.folder):
                 failed += (run.folder / FAILED).read_bytes()
-            answers.spent_usd = asking.spent_usd
+            into.spent_usd = asking.spent_usd
             for key, count in asking.counts.tokens().items():
-                answers.tokens[key] = answers.tokens.get(key, 0) + count
-            answers.calls[judge.by] = f"{asking.counts}{journal.interruption}"
-            answers.warnings += asking.warnings
+                into.tokens[key] = into.tokens.get(key, 0) + count
+            into.calls[judge.by] = f"{asking.counts}{journal.interruption}"
+            into.warnings += asking.warnings
             if missing:
-                answers.warnings.append(f"{judge.by}: the recording lacks {missing:,} requests")
+                into.warnings.append(f"{judge.by}: the recording lacks {missing:,} requests")
     if failed:
         (run.folder / FAILED).write_bytes(failed)
         run.wrote(FAILED)
 
 
-def finish(run: Run, answers: Answers) -> None:
-    """Write into the manifest what asking took."""
-    run.manifest.tokens = answers.tokens
-    run.manifest.cost_usd = round(answers.spent_usd, 6)
-    run.manifest.warnings += list(dict.fromkeys(answers.warnings))
+def _write_sides(run: Run, sides: Sequence[Answered], items: Sequence[str]) -> None:
+    """Write the questions and every side's answers to them under the names that rows bear."""
+    run.write([sides[0].questions[item] for item in items], Question)
+    run.write(
+        [
+            replace(answer, model=side.model)
+            for item in items
+            for side in sides
+            for answer in side.answers.get(item, ())
+        ],
+        Answer,
+    )
+
+
+def _unblinded(sides: Sequence[Answered], items: Sequence[str]) -> list[str]:
+    """A warning where answers name their own model, since a judge can then tell whose they are."""
+    counts: Counter[str] = Counter()
+    for side in sides:
+        # "AlpaCare-7b/medinstruct" is known by "alpacare" as much as by its whole name.
+        names = {_letters(part) for part in side.model.replace("/", " ").split()}
+        names = {n for n in names if len(n) >= 5} | {_letters(side.model)}
+        for item in items:
+            for answer in side.answers.get(item, ())[:1]:
+                text = _letters(answer.text)
+                counts[side.model] += any(name in text for name in names)
+    return [
+        f"{count:,} answers of {model} contain its name, which the judge reads in them"
+        for model, count in counts.items()
+        if count
+    ]
+
+
+def _letters(text: str) -> str:
+    return "".join(character for character in text.lower() if character.isalnum())
 
 
 def estimate_judging(
-    judges: Sequence[Judge],
-    requests: Callable[[], Iterable[ChatRequest]],
-    out: Path,
-    policy: Policy,
+    jury: Sequence[Judge], work: Work[One, Made], out: Path, policy: Policy
 ) -> list[Estimate]:
     """What each judge would be sent at least, beside what the journal in ``out`` holds."""
-    return [estimate(judge.open(), requests(), out / JOURNAL, policy.limits) for judge in judges]
+    journal = out / JOURNAL
+    return [
+        estimate(judge.open(), (r for _, r in work.asked()), journal, policy.limits)
+        for judge in jury
+    ]
 
 
 def why_unread(outcome: Outcome) -> str:

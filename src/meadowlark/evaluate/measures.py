@@ -172,7 +172,8 @@ def ratings(verdicts: Sequence[Verdict]) -> tuple[list[Score], list[str]]:
             known = one.name != base and not math.isnan(one.standard_error)
             bounds: Bounds = (one.low, one.high) if known else (None, None)
             n = int(one.comparisons)
-            scores.append(Score(task, one.name, "strength", one.strength, *bounds, n))
+            lost = sum(v.winner == "unreadable" for v in rows if one.name in (v.a, v.b))
+            scores.append(Score(task, one.name, "strength", one.strength, *bounds, n + lost, lost))
         if fitted.position is not None and fitted.position_error is not None:
             effect, half = fitted.position, quantile(0.95) * fitted.position_error
             bounds = _around(effect, half)

@@ -19,7 +19,15 @@ from typing import Any
 import numpy as np
 
 from meadowlark.answered import Answered, read_answered, with_distinct_names
-from meadowlark.dataset import FILE_OF, Run, fingerprint, open_run, read
+from meadowlark.dataset import (
+    FILE_OF,
+    MANIFEST,
+    Run,
+    fingerprint,
+    open_run,
+    read,
+    read_manifest,
+)
 from meadowlark.errors import UserError, unknown
 from meadowlark.evaluate import measures, overlap
 from meadowlark.evaluate.alpaca_eval import to_annotations
@@ -32,7 +40,7 @@ from meadowlark.evaluate.comparison import (
     oriented,
     score_comparison,
 )
-from meadowlark.evaluate.graded import holds_grades, score_grades
+from meadowlark.evaluate.graded import holds_grades, score_grades, ungraded
 from meadowlark.evaluate.paired_exam import score_exams
 from meadowlark.evaluate.summary_scores import summary_scores
 from meadowlark.evaluate.texts import Texts, read_texts
@@ -203,7 +211,10 @@ def compute(
     """
     exams = [_is_exam(path) for path in inputs]
     if any(exams) or any(map(holds_grades, inputs)):
-        for option, given in (("--reading", reading), ("--groups", groups)):
+        of_verdicts = {"--reading": reading, "--groups": groups}
+        if exams != [True, True]:
+            of_verdicts["--model"] = model
+        for option, given in of_verdicts.items():
             if given is not None:
                 raise UserError(f"{option} is for verdicts; leave it out for answers and grades")
     if exams == [True]:
@@ -232,16 +243,34 @@ def compute(
     if any(graded):
         if not all(graded):
             raise UserError("score folders of grades and of verdicts in separate commands")
-        return Scored(score_grades(inputs, seed, limit), [], [], [])
+        warnings = ungraded(inputs, limit) + _left_out(inputs)
+        return Scored(score_grades(inputs, seed, limit), [], [], warnings)
     verdicts: list[Verdict] = []
     rejected: list[Rejected] = []
     for path in inputs:
         found, bad = read_verdicts(path, reading, limit)
         verdicts += found
         rejected += bad
+    if reading is not None and not any(v.raw and v.by.startswith("judge:") for v in verdicts):
+        raise UserError("--reading reads a judge's text, and no verdict here has one; leave it out")
     texts = read_texts(inputs, groups)
     scores, rows, warnings = score_verdicts(verdicts, model, seed, texts)
+    warnings += _left_out(inputs)
     return Scored(scores, rows, rejected, warnings, _annotations(rows, inputs))
+
+
+def _left_out(inputs: Sequence[Path]) -> list[str]:
+    """A warning for each folder of judging that left something unjudged, which no score counts."""
+    lines = []
+    for path in inputs:
+        if not (path / MANIFEST).exists():
+            continue
+        manifest = read_manifest(path)
+        reasons: dict[str, int] = manifest.rows.get("rejected") or {}
+        if manifest.stage == "judge" and reasons:
+            named = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+            lines.append(f"nobody judged, and no score counts, of {path}: {named}")
+    return lines
 
 
 def _annotations(rows: Sequence[Verdict], inputs: Sequence[Path]) -> list[dict[str, Any]]:

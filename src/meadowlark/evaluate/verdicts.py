@@ -116,16 +116,18 @@ def _annotation_row(raw: Mapping[str, Any], file: Path, reading: str | None) -> 
 
 @dataclass(frozen=True)
 class Layout:
-    """One way in which files hold verdicts: the keys that tell it, and how a row is read."""
+    """One way in which files hold verdicts: the keys that tell it, how a row is read, and whether
+    it has a judge's text that a reading can be asked for."""
 
     keys: frozenset[str]
     read: Callable[[Mapping[str, Any], Path, str | None], Verdict]
+    has_text: bool = True
 
 
 LAYOUTS = {
     "meadowlark": Layout(frozenset({"item", "a", "b", "shown_first", "winner"}), _own_row),
     "transcript": Layout(frozenset({"model_output_id", "response"}), _transcript_row),
-    "AlpacaEval annotations": Layout(alpaca_eval.KEYS, _annotation_row),
+    "AlpacaEval annotations": Layout(alpaca_eval.KEYS, _annotation_row, has_text=False),
 }
 """Every layout that is read; the first whose keys the first row holds is taken for the file."""
 
@@ -136,8 +138,9 @@ def read_verdicts(
     """The verdicts of a folder or a parquet, json, jsonl or csv file, and the rows that are none.
 
     ``reading`` says how a judge's text is read (brackets, where a transcript needs one); our own
-    rows are read already, and again only where a reading is given. A file that is in no known
-    layout, or holds nothing, is a UserError.
+    rows are read already, and again only where a reading is given (what the log-probabilities said
+    of a verdict is then left out). A file that is in no known layout, or holds nothing, is a
+    UserError; so are annotations, which hold no text, with a reading.
     """
     if reading is not None:
         reading_of(reading)
@@ -159,6 +162,11 @@ def read_verdicts(
             if not isinstance(raw, Mapping):
                 raise ValueError("not a JSON object")
             layout = layout or _layout_of(raw, file)
+            if reading is not None and not layout.has_text:
+                raise UserError(
+                    f"{file}: --reading reads a judge's text, and AlpacaEval's annotations are "
+                    "preferences; leave it out, or score them in a command of their own"
+                )
             found.append(layout.read(raw, file, reading))
         except (KeyError, TypeError, ValueError) as error:
             why = f"no {error}" if isinstance(error, KeyError) else str(error)

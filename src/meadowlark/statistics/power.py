@@ -72,21 +72,6 @@ def detectable_win_rate(
     return high
 
 
-def prompts_for_difference(
-    difference: float, standard_deviation: float, *, level: float = 0.95, power: float = 0.8
-) -> int:
-    """The prompts on which a mean paired ``difference`` is found, from the differences' deviation.
-
-    n = ((z_level + z_power)·sd/difference)². For two models scored against the same reference the
-    deviation is that of score A - score B by prompt, from a pilot; at most √(sd_A² + sd_B²) where
-    the two go together.
-    """
-    if difference == 0 or standard_deviation < 0:
-        raise ValueError(f"a difference of {difference} with deviation {standard_deviation}")
-    z = quantile(level) + _z_power(power)
-    return max(1, math.ceil((z * standard_deviation / difference) ** 2 - 1e-9))
-
-
 def _planned(win_rate: float, tie_share: float) -> tuple[float, float]:
     """|win_rate - 1/2| and the variance of a score where neither wins more."""
     if not 0 <= tie_share < 1:
