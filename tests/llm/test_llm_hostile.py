@@ -4,12 +4,14 @@ reason; no reply is lost, doubled or given to another request; the key is found 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email.utils
 import json
 import logging
 import random
 import re
 import sqlite3
+import threading
 import time
 import traceback
 from collections import Counter
@@ -28,6 +30,7 @@ from meadowlark.records import Turn
 
 KEY = "sk-planted-in-the-environment-0123456789"
 REQUESTS = 150
+UNASKED = "a reply that nobody asked for"
 
 
 def message(text: str, stop: str = "end_turn") -> web.Response:
@@ -93,6 +96,28 @@ TROUBLES: list[Handler] = [
 ENDS = ("ok", "slow", "twice", "echo", "refused", "too long", "wrong", "never")
 
 
+def raw(response: web.Response) -> bytes:
+    """A whole response as it goes over the wire."""
+    assert isinstance(response.body, bytes)
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(response.body) + response.body
+
+
+class Twice(web.StreamResponse):
+    """Two responses to one request, in one piece: no request can be sent in between."""
+
+    def __init__(self, asked: web.Response, unasked: web.Response) -> None:
+        super().__init__()
+        self._keep_alive = True
+        self._raw = raw(asked) + raw(unasked)
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        assert request.transport is not None
+        request.transport.write(self._raw)
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """All is written."""
+
+
 class Hostile:
     """Replies to request ``n`` with its troubles first, in order, and its own end then."""
 
@@ -125,13 +150,7 @@ class Hostile:
         text = f"answer {number}" + (f", {KEY}" if end == "echo" else "")
         response = spoken(self.kind, text)
         if end == "twice":
-            await response.prepare(request)
-            await response.write_eof()
-            assert request.transport is not None
-            stale = spoken(self.kind, "a reply that nobody asked for").body
-            assert isinstance(stale, bytes)
-            request.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(stale))
-            request.transport.write(stale)
+            return Twice(response, spoken(self.kind, UNASKED))
         return response
 
     def expected(self, number: int) -> str:
@@ -201,6 +220,69 @@ def test_every_request_ends_once_with_its_reason_and_the_key_is_found_nowhere(
         assert KEY not in text
     assert search_for(tmp_path, KEY)["found_in"] == []
     assert any("[key]" in text for text in said)
+
+
+def test_what_came_before_a_request_was_sent_is_not_its_answer() -> None:
+    """A second reply reaches this machine while its loop is at other work, so that nothing has
+    read it when the next request goes out; then no connection of that server is used twice."""
+    written = threading.Event()
+    connections: list[Any] = []
+
+    async def doubling(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        transport = request.transport
+        assert transport is not None
+        connections.append(transport)
+
+        def unasked() -> None:
+            transport.write(raw(completion(UNASKED)))
+            written.set()
+
+        if len(connections) == 2:
+            asyncio.get_running_loop().call_later(0.05, unasked)
+        return completion(body["messages"][-1]["content"])
+
+    async def asked(model: OpenAIModel) -> list[str]:
+        texts = []
+        try:
+            for number in range(5):
+                request = ChatRequest((Turn("user", f"question {number}"),))
+                texts.append((await model.reply(request)).text)
+                if number == 1:
+                    assert written.wait(10)
+        finally:
+            await model.close()
+        return texts
+
+    with ChatServer(doubling) as server:
+        texts = asyncio.run(asked(OpenAIModel("tiny", server.url)))
+    assert texts == [f"question {number}" for number in range(5)]
+    assert connections[0] is connections[1]
+    assert len({id(connection) for connection in connections}) == 4
+
+
+def test_the_greeting_of_a_new_connection_is_no_reason_to_open_another() -> None:
+    """A server that speaks first is refused as one, at once: not tried for ever."""
+    greeted = 0
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal greeted
+        greeted += 1
+        writer.write(b"220 mail.example ESMTP\r\n")
+        with contextlib.suppress(OSError):
+            await reader.read()
+        writer.close()
+
+    async def ask() -> None:
+        server = await asyncio.start_server(greet, "127.0.0.1", 0)
+        model = OpenAIModel("tiny", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
+        with pytest.raises(CallFailed, match="hung up"):
+            await asyncio.wait_for(model.reply(ChatRequest((Turn("user", "q"),))), 10)
+        await model.close()
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(ask())
+    assert greeted <= 2  # aiohttp tries a request once more where a connection breaks
 
 
 def test_a_server_that_has_gone_mad_ends_the_run_with_its_last_words(tmp_path: Path) -> None:

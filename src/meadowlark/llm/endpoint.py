@@ -14,9 +14,11 @@ import html
 import json
 import math
 import re
+import select
 import ssl
 import time
 import urllib.request
+import weakref
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +37,7 @@ from meadowlark.llm.rates import Quota
 TIMEOUT_S = 600.0
 CONNECT_TIMEOUT_S = 20.0
 REST_S = 0.002
-"""How long a connection rests between two requests: what a broken gateway sends twice comes in
+"""How long a connection rests before it is used again: what a broken gateway sends twice comes in
 meanwhile and closes it, instead of being taken for the next reply."""
 MOST_READ = 1 << 20
 """Bytes of a body among which a message's beginning is looked for."""
@@ -141,14 +143,43 @@ class Opened:
 
 class _Connector(aiohttp.TCPConnector):
     """A pool that does not reuse a connection on which something came that nobody had asked for:
-    it would be taken for the answer to the next request."""
+    it would be taken for the answer to the next request.
 
-    async def connect(self, *args: Any, **options: Any) -> Any:
+    What reached this machine before a request is sent is never taken for its answer. HTTP/1.1 does
+    not tell what comes still later from the answer, so a server that once sent what nobody had
+    asked for gets a connection for each request from then on.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._answered: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._distrusted: set[Any] = set()
+
+    async def connect(self, req: Any, *args: Any, **options: Any) -> Any:
         while True:
-            connection = await super().connect(*args, **options)
-            if connection.protocol is None or not connection.protocol.should_close:
+            connection = await super().connect(req, *args, **options)
+            protocol = connection.protocol
+            if protocol not in self._answered:
+                self._answered.add(protocol)
                 return connection
+            try:
+                if req.connection_key not in self._distrusted:
+                    await asyncio.sleep(REST_S)
+                    if not protocol.should_close and not _unread(protocol.transport):
+                        return connection
+                    if protocol.is_connected() and protocol.should_close:
+                        self._distrusted.add(req.connection_key)
+            except BaseException:
+                connection.close()
+                raise
             connection.close()
+
+
+def _unread(transport: asyncio.Transport) -> bool:
+    """Whether something (or the server's farewell) waits to be read that the loop has not seen."""
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket"), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class Endpoint:
@@ -200,8 +231,6 @@ class Endpoint:
         """Send JSON; raises :class:`CallFailed` where nothing whole came back in time."""
         async with self._asked(body, self._timeout) as response:
             raw = await response.read()
-        # The pool gives out what was idle longest, so no connection is used again before its rest.
-        await asyncio.sleep(REST_S)
         return Response(response.status, response.headers, raw)
 
     @contextlib.asynccontextmanager
