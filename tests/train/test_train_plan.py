@@ -240,6 +240,18 @@ def test_memory_is_what_the_allocator_reports_for_the_real_step(
     assert int(dry.peak(2).sum()) == pytest.approx(measured, rel=0.01)
 
 
+def test_layers_that_training_leaves_out_by_chance_are_planned_as_if_none_were() -> None:
+    """OPT draws a number for each layer, which has no value in a dry run."""
+    options, config = METHODS["LoRA"], config_of("opt")
+    dropping = copy.deepcopy(config)
+    dropping.layerdrop = 0.5
+    peaks = [
+        dry_run(made, options, load_of(*LENGTHS), gpu=False).peak(2).tolist()
+        for made in (config, dropping)
+    ]
+    assert peaks[0] == peaks[1]
+
+
 @pytest.mark.filterwarnings("ignore:.*Profiler clears events:UserWarning")  # torch 2.11
 @pytest.mark.parametrize(
     ("family", "method"), [("llama", "full"), ("gemma2", "autocast"), ("llama", "recompute")]

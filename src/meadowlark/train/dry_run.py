@@ -183,6 +183,7 @@ def dry_run(
         _with_layers(config, chosen), options, fake, gpu=gpu, recompute=any(recompute)
     )
     model.train()
+    _keep_layers(model)
     ledger = Ledger(block=BLOCK if gpu else 1, hidden=HIDDEN if gpu else None, lengths=load.lengths)
     with fake, as_on_a_gpu(model, liger=fused) if gpu else contextlib.nullcontext():
         batch = _batch(load)
@@ -262,6 +263,14 @@ def _with_layers(config: PretrainedConfig, chosen: Sequence[int]) -> PretrainedC
         setattr(text, name, [values[layer] for layer in chosen])
     text.num_hidden_layers = len(chosen)
     return changed
+
+
+def _keep_layers(model: nn.Module) -> None:
+    """No layer is left out by chance (OPT's layerdrop): the number drawn for it has no value here.
+    Some versions of transformers draw it even where the chance is none."""
+    for module in model.modules():
+        if "layerdrop" in vars(module):
+            module.training = False  # of the decoder alone: its layers go on as in training
 
 
 # --------------------------------------------------------------------------- the step
