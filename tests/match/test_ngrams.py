@@ -1,6 +1,7 @@
 """Evaluation questions are found where the definition says, and nowhere else."""
 
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,19 @@ from hypothesis import strategies as st
 from meadowlark import tasks
 from meadowlark.dataset import read
 from meadowlark.match.ngrams import FEWEST, Found, QuestionIndex
-from meadowlark.match.tokens import Vocabulary, fold
+from meadowlark.match.tokens import Vocabulary, fold, fold_look_alikes
 from meadowlark.records import Question, Record
 from meadowlark.templates import INPUT_MARKER
+
+CYRILLIC = str.maketrans("ABCEHKMOPTXaceopxyijs", "АВСЕНКМОРТХасеорхуіјѕ")
+GREEK = str.maketrans("ABEZHIKMNOPTYXaiopuvxkny", "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧαιορυνχκηγ")
+
+
+def disguised(text: str, table: dict[int, int]) -> str:
+    """In letters of another script that look alike; a letter by itself is left, and a text of which
+    nothing would be left."""
+    other = re.sub(r"\w{2,}", lambda word: word[0].translate(table), text)
+    return other if re.search("[A-Za-z]", other) else text
 
 
 def words(text: str) -> list[str]:
@@ -180,6 +191,29 @@ def test_folding_forgets_how_a_text_was_typed() -> None:
     assert words("肝臓とは?") == ["肝", "臓", "と", "は"]
 
 
+@pytest.mark.parametrize("table", [CYRILLIC, GREEK])
+def test_letters_of_another_script_that_look_alike_are_folded(table: dict[int, int]) -> None:
+    text = "A 34-year-old nurse (TB?) coughs; so does a cat. MCV 70, PO2 88, pH 7.3: an ECG?"
+    other = disguised(text, table)
+    assert fold(other) != fold(text)
+    assert fold_look_alikes(other) == fold(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "У пациента рак. Сухой кашель, температура 38, сон плохой. Оса! Как? МРТ, ЭКГ",
+        "У пациента рак (cancer), сахар 7 mmol/l",
+        "Ο ασθενής έχει βήχα και πυρετό. Τι έχει; ΑΚΤ, τον",
+        "α-blockers, the κ chain, β2, 5α, HLA Β, 5 μg, ΔG and χ² of 3.1",
+        "crème, naïve, 肝臓, ½",
+        "plain",
+    ],
+)
+def test_real_russian_and_greek_and_symbols_stay_as_they_are(text: str) -> None:
+    assert fold_look_alikes(text) == fold(text)
+
+
 @given(
     st.lists(st.text("abé .漢", max_size=12), max_size=6), st.lists(st.text("abé .漢"), max_size=6)
 )
@@ -217,8 +251,17 @@ def test_real_exams_are_found_when_planted_and_not_in_the_real_rows(real_data: P
         lines = [f"({n}) {option}" for n, option in enumerate(options, start=1)]
         planted.append(("Choose.", "\n".join([question.prompt.upper(), *lines]), "Why not?"))
         planted.append(("Answer this question truthfully", question.prompt, right))
-    found = {(f.row // 2, f.question) for f in index.search(planted) if f.row % 2 == 0}
-    alone = {(f.row // 2, f.question) for f in index.search(planted) if f.row % 2}
     itself = {(number, number) for number in range(len(questions))}
-    assert itself <= found
-    assert itself <= alone
+    scripts: tuple[dict[int, int], ...] = (
+        {},
+        CYRILLIC,
+        GREEK,
+    )  # as typed, and look-alikes
+    for table in scripts:
+        other = [[disguised(text, table) for text in row] for row in planted]
+        found = {(f.row // 2, f.question) for f in index.search(other) if f.row % 2 == 0}
+        alone = {(f.row // 2, f.question) for f in index.search(other) if f.row % 2}
+        # A short one may have a name of look-alikes alone beside real Greek: that one is left.
+        missed = 0.005 * len(itself) if table else 0
+        assert len(itself - found) <= missed
+        assert len(itself - alone) <= missed

@@ -16,7 +16,7 @@ from itertools import chain
 import numpy as np
 
 from meadowlark.match import ngram_kernels as kernels
-from meadowlark.match.tokens import Vocabulary, fold
+from meadowlark.match.tokens import Vocabulary, fold_look_alikes
 from meadowlark.records import Question
 from meadowlark.templates import split_content
 
@@ -44,7 +44,8 @@ class Found:
 
 
 class QuestionIndex:
-    """Evaluation questions to be looked for; all words are those of :func:`tokens.fold`.
+    """Evaluation questions to be looked for; all words are those of
+    :func:`tokens.fold_look_alikes`.
 
     A question of at least ``long`` words is found in a row where ``run`` of its words stand one
     behind the other and, around that place, at least ``coverage`` of all its words in their order.
@@ -76,7 +77,7 @@ class QuestionIndex:
             )
         self.coverage = coverage
         self._long = long
-        self._vocabulary = Vocabulary(fold)
+        self._vocabulary = Vocabulary(fold_look_alikes)
         stems = [" ".join(split_content(question.prompt)) for question in questions]
         tokens, offsets = self._vocabulary.encode(stems)
         choices, choice_offsets = self._vocabulary.encode(
@@ -125,7 +126,7 @@ class QuestionIndex:
     ) -> Found:
         offsets = self._questions.offsets
         length = int(offsets[question + 1] - offsets[question])
-        words = [word for text in rows[row] for word in fold(text).split()]
+        words = [word for text in rows[row] for word in fold_look_alikes(text).split()]
         passage = b" ".join(words[max(at, 0) : at + length]).decode()
         return Found(row, question, lcs / length, choices, passage)
 

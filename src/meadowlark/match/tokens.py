@@ -3,6 +3,7 @@ lower-cased runs of ASCII letters and digits, those of the package rouge-score w
 `fold` is for finding a text again however it was typed, in any script.
 """
 
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
@@ -32,6 +33,58 @@ def fold(text: str) -> bytes:
     # Case is folded twice, since a compatibility form may decompose into capitals.
     folded = unicodedata.normalize("NFKD", text.casefold()).casefold()
     return folded.translate(_FOLDED).encode()
+
+
+def fold_look_alikes(text: str) -> bytes:
+    """`fold`, with the Cyrillic and Greek letters that look like Latin ones as those.
+
+    In a word they are where it has Latin letters too. A word of look-alikes alone is one of Latin
+    letters where the text has Latin ones and, of the same script, none that looks like nothing
+    Latin: every sentence of Russian or Greek has such. A Greek letter by itself (α, β2) is a
+    symbol.
+    """
+    if text.isascii() or _FOREIGN.search(text) is None:
+        return fold(text)
+    latin = _LATIN.search(text) is not None
+    cyrillic = latin and _CYRILLIC_ALONE.search(text) is None
+    greek = latin and _GREEK_ALONE.search(text) is None
+
+    def plain(match: re.Match[str]) -> str:
+        word = match[0]
+        if _LATIN.search(word) is None:
+            of_greek = _GREEK.search(word) is not None
+            symbol = of_greek and sum(map(str.isalpha, word)) == 1
+            if symbol or not (greek if of_greek else cyrillic):
+                return word
+        return word.translate(_LOOK_ALIKES)
+
+    return fold(_WORD_WITH_FOREIGN.sub(plain, text))
+
+
+_CYRILLIC = dict(
+    zip(
+        "АВЕЅІЈКМНОРСТУХҮԚԜӀаесһіјорѕхуԁԛԝүѵӏ",
+        "ABESIJKMHOPCTYXYQWIaechijopsxydqwyvl",
+        strict=True,
+    )
+)
+_GREEKS = dict(
+    zip(
+        "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹαγηικνορτυχϲ",
+        "ABEZHIKMNOPTYXCaynikvoptuxc",
+        strict=True,
+    )
+)
+_ROUGHLY = dict(zip("вкмнтгε", "bkmhtre", strict=True))
+"""Told by the Latin letters beside them only: in a word by themselves they are what they are."""
+_LOOK_ALIKES = str.maketrans(_CYRILLIC | _GREEKS | _ROUGHLY)
+_LETTER = r"[^\W_]"
+_LATIN = re.compile("[A-Za-z]")
+_GREEK = re.compile("[Ͱ-Ͽἀ-῿]")
+_FOREIGN = re.compile("[Ͱ-Ͽἀ-῿Ѐ-ԯ]")
+_CYRILLIC_ALONE = re.compile(f"(?![{''.join(_CYRILLIC)}])[Ѐ-ԯ]")
+_GREEK_ALONE = re.compile(f"(?![{''.join(_GREEKS)}])[Ͱ-Ͽἀ-῿]")
+_WORD_WITH_FOREIGN = re.compile(f"{_LETTER}*[Ͱ-Ͽἀ-῿Ѐ-ԯ]{_LETTER}*")
 
 
 class _Folded(dict[int, str]):
