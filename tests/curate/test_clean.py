@@ -13,6 +13,7 @@ import pytest
 from meadowlark.cli import run as command
 from meadowlark.curate import clean as module
 from meadowlark.curate.clean import CONTAMINATION_FILE, clean, read_rules
+from meadowlark.curate.examine import numbers_key
 from meadowlark.curate.semantic import numbers_of
 from meadowlark.dataset import read, read_manifest, read_table
 from meadowlark.errors import FolderDiffers, UserError
@@ -62,6 +63,52 @@ def test_every_row_is_kept_or_rejected_with_a_reason_and_a_neighbour(tmp_path: P
         "rejected.parquet",
         "rows.parquet",
     ]
+
+
+def test_a_near_duplicate_with_another_dose_is_a_conflict_and_counted_as_one(
+    tmp_path: Path,
+) -> None:
+    """The first row stays as ever; the reason says which rows contradict each other."""
+    dose = f"{LONG} Take 500 mg of naproxen twice a day with food for 5 days, then see your doctor."
+    answers = {
+        "kept": dose,
+        "near-duplicate": dose.replace("some hours", "a night"),
+        "near-duplicate with other numbers": dose.replace("500 mg", "1,000 mg"),
+    }
+    rows = [{"instruction": "What helps in gout?", "output": text} for text in answers.values()]
+    run = clean(rows_file(tmp_path, rows), tmp_path / "out")
+    kept, _ = read(tmp_path / "out", Record)
+    assert [r.output for r in kept] == [dose]
+    found = {row["reason"]: row for row in rejected(tmp_path / "out")}
+    assert {reason: row["output"] for reason, row in found.items()} == dict(
+        list(answers.items())[1:]
+    )
+    for row in found.values():
+        assert row["detail"].startswith(f"of {kept[0].id}, similarity 0.")
+    assert run.manifest.rows["rejected"] == dict.fromkeys(found, 1)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("500 mg", "1,000 mg", False),
+        ("1000mg", "1,000 mg", True),
+        ("2.5 mg", "25 mg", False),
+        ("5 mg", "5 g", False),
+        ("5 µg", "5 mg", False),
+        ("5 µg", "5 μg", True),
+        ("for 7 days", "for 7 weeks", False),
+        ("a 7-day course", "7 days", True),
+        ("5 cats at 3", "at 3, 5 dogs", True),
+        ("5 great", "5 more", True),
+        ("no number", "none at all", True),
+        ("no number", "1", False),
+    ],
+)
+def test_numbers_are_the_same_with_their_units_in_any_order(
+    one: str, other: str, same: bool
+) -> None:
+    assert (numbers_key(one) == numbers_key(other)) == same
 
 
 def test_the_same_run_again_does_nothing_and_another_is_refused(tmp_path: Path) -> None:

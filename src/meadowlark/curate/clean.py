@@ -41,6 +41,9 @@ from meadowlark.tasks import TaskFiles, resolve
 from meadowlark.tasks import load as load_task
 
 EXACT, NEAR, SEMANTIC = "exact duplicate", "near-duplicate", "semantic duplicate"
+CONFLICT = "near-duplicate with other numbers"
+"""Of a row that says of the same other figures than the one kept (500 mg, 1,000 mg): nobody has
+decided which of the two is right."""
 PRIVATE_FILE, CONTAMINATION_FILE = "private.parquet", "contamination.parquet"
 BLOCK = 2_000
 ALONE = 10_000
@@ -153,6 +156,7 @@ class _Aside:
         self._aside = folder / "aside"
         self._private = options.private_data.action
         self._same: list[NDArray[np.uint64]] = []
+        self._numbers: list[NDArray[np.uint64]] = []
         self._ids: list[NDArray[np.bytes_]] = []
         self._counts: list[NDArray[np.int64]] = []
         self._word_counts: list[NDArray[np.int64]] = []
@@ -205,6 +209,7 @@ class _Aside:
         self._reject(rejected)
         self._ids.append(np.array(made.kept.column("id").to_pylist(), "S20"))
         self._same.append(made.same)
+        self._numbers.append(made.numbers)
         if made.sets is not None and made.questions is not None:
             self._words.write(made.questions[0].tobytes())
             self._word_counts.append(made.questions[1])
@@ -277,7 +282,9 @@ class _Aside:
             minhash.Alike(words, word_offsets, near.question),
         )
         gone = found >= 0
-        why[gone], nearest[gone], score[gone] = 2, found[gone], similar[gone]
+        numbers = np.concatenate(self._numbers)
+        same = numbers[gone] == numbers[found[gone]]
+        why[gone], nearest[gone], score[gone] = np.where(same, 2, 4), found[gone], similar[gone]
 
     def _write(
         self,
@@ -305,7 +312,7 @@ class _Aside:
                 gone = np.flatnonzero(why[here]) + here.start
                 if len(gone):
                     out = table.filter(pa.array(why[here] != 0))
-                    reasons = [(EXACT, NEAR, SEMANTIC)[why[i] - 1] for i in gone]
+                    reasons = [(EXACT, NEAR, SEMANTIC, CONFLICT)[why[i] - 1] for i in gone]
                     details = [
                         f"of {ids[nearest[i]].decode()}"
                         + (f", similarity {score[i]:.4f}" if why[i] > 1 else "")

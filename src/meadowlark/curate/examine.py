@@ -51,6 +51,7 @@ class Examined:
     same: NDArray[np.uint64]  # (kept, 2) what exact duplicates share
     sets: minhash.Block | None
     questions: tuple[NDArray[np.uint32], NDArray[np.int64]] | None  # words of the questions
+    numbers: NDArray[np.uint64]  # (kept,) what rows share that name the same numbers; 0 if near off
 
 
 @dataclass
@@ -101,10 +102,12 @@ class Examiner:
         found = [record for record, _ in kept]
         near = options.near
         sets = questions = None
+        numbers = np.zeros(len(found), np.uint64)
         if near.on:
             texts = [_text(record) for record in found]
             sets = minhash.block(texts, near.run, near.bands, near.hashes_a_band)
             questions = minhash.words([r.input or r.instruction for r in found])
+            numbers = np.array([numbers_key(text) for text in texts], np.uint64)
         same = np.array([same_key(r) for r in found], np.uint64).reshape(-1, 2)
         return Examined(
             to_table([written for _, written in kept], Record),
@@ -115,6 +118,7 @@ class Examiner:
             same,
             sets,
             questions,
+            numbers,
         )
 
     def _without_private_data(
@@ -197,3 +201,24 @@ def same_key(record: Record) -> tuple[int, int]:
         digest.update(b"\0")
     raw = digest.digest()
     return int.from_bytes(raw[:8], "little"), int.from_bytes(raw[8:], "little")
+
+
+_UNITS = "mg mcg μg ug ng g kg ml dl l cm mm mmol meq iu units unit % percent".split()
+_TIMES = "second minute hour day week month year".split()
+_NUMBER = re.compile(
+    r"\d+(?:[.,]\d+)*(?:[ -]?(?:"
+    + "|".join(f"{re.escape(unit)}(?![^\\W_])" for unit in _UNITS)
+    + f"|(?:{'|'.join(_TIMES)})(?=s?\\b)))?"
+)
+_THOUSANDS = re.compile(r",(?=\d{3}(?!\d))")
+
+
+def numbers_key(text: str) -> int:
+    """64 bits that texts share which name the same numbers, with their units where those are of
+    doses or times, in any order. 1,000 is 1000, 0.50 is not 0.5; a number in words is none."""
+    found = sorted(
+        _THOUSANDS.sub("", match).replace(" ", "").replace("-", "")
+        for match in _NUMBER.findall(text.lower().replace("µ", "μ"))
+    )
+    digest = hashlib.blake2b(" ".join(found).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")

@@ -107,7 +107,8 @@ class NearOptions(Options):
     at least ``threshold`` with a row kept before. MinHash proposes, the sets decide: ``bands`` of
     ``hashes_a_band`` find a pair at .8 with probability .9999, at .7 with .988. The words of the
     question (the input, or the instruction where there is none) must be alike by ``question`` too:
-    one answer to "Is X inherited?" and "Is Y inherited?" is two facts."""
+    one answer to "Is X inherited?" and "Is Y inherited?" is two facts. A row whose numbers or doses
+    are not those of the row kept goes under a reason of its own: it may be the right one."""
 
     on: bool = True
     threshold: Annotated[float, Field(ge=0.5, le=1.0)] = 0.8
