@@ -350,7 +350,10 @@ def rate_of_each_rule(path: Path, questions: list[Question], rows: int) -> dict[
     return {name: round(rate, -2) for name, rate in rates.items()}
 
 
-WANTED = {"copy": ("exact duplicate",), "near copy": ("near-duplicate", "exact duplicate")}
+WANTED = {
+    "copy": ("exact duplicate",),
+    "near copy": ("near-duplicate", "near-duplicate with other numbers", "exact duplicate"),
+}
 
 
 def found_of_planted(out: Path, planted: Counter[str]) -> dict[str, Any]:

@@ -163,9 +163,16 @@ def topic_area(topic: str) -> str:
     return _first_match(topic, _AREA_RULES)
 
 
+_NO_LEVEL = re.compile(r"\d[.,]\d*[1-9]|(?<!\d)(?:0|[6-9]|\d\d+)\s*(?:/|of|out of)\s*\d")
+"""A fraction, or a level outside 1 to 5 of how many."""
+
+
 def normalise_difficulty(label: str) -> str:
-    """``"1"`` to ``"5"`` from ``4``, ``4/5``, ``Level 4`` or ``hard``; empty where none is told."""
+    """``"1"`` to ``"5"`` from ``4``, ``4/5``, ``Level 4`` or ``hard``; empty where none is told,
+    as by ``2.5`` or ``0/5``."""
     label = unicodedata.normalize("NFKC", label)  # full-width digits
+    if _NO_LEVEL.search(label):
+        return ""
     digits = re.search(r"(?<![\d.])([1-5])(?![\d])", label)
     if digits:
         return digits[1]

@@ -347,6 +347,15 @@ def test_views_have_one_name(label: str, name: str) -> None:
     [
         *(("3", "3"), ("4/5", "4"), ("Level 2", "2"), ("hard (4)", "4"), ("Medium", "3")),
         *(("", ""), ("10", ""), ("very difficult", "5"), ("unclear", ""), ("３", "3")),
+        *(
+            ("2.5", ""),
+            ("0/5", ""),
+            ("2,5", ""),
+            ("6 out of 5", ""),
+            ("3.", "3"),
+            ("4.0", "4"),
+            ("3 of 5", "3"),
+        ),
     ],
 )
 def test_difficulty_is_1_to_5(label: str, level: str) -> None:
