@@ -158,14 +158,15 @@ class _Connector(aiohttp.TCPConnector):
     async def connect(self, req: Any, *args: Any, **options: Any) -> Any:
         while True:
             connection = await super().connect(req, *args, **options)
-            protocol = connection.protocol
+            protocol: Any = connection.protocol
             if protocol not in self._answered:
                 self._answered.add(protocol)
                 return connection
             try:
                 if req.connection_key not in self._distrusted:
                     await asyncio.sleep(REST_S)
-                    if not protocol.should_close and not _unread(protocol.transport):
+                    sound = protocol.is_connected() and not protocol.should_close
+                    if sound and not _unread(protocol.transport):
                         return connection
                     if protocol.is_connected() and protocol.should_close:
                         self._distrusted.add(req.connection_key)
