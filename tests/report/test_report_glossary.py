@@ -56,12 +56,17 @@ def page(made: Path) -> Page:
 
 def test_an_average_over_references_is_never_the_number_at_a_glance(page: Page) -> None:
     text = page.text.replace("\u00a0", " ")
-    assert "preference: m loses to strong; beats weak; even: undecided" in text
-    assert "undecided: the interval holds 50 %" in text
+    assert (
+        "preference: m preferred less than strong; preferred more than weak; even: undecided"
+        in text
+    )
+    assert "undecided: other prompts could tip it" in text
     assert "m against 3 reference models: whose answers are preferred?" in text
     # The average stands after the single comparisons, and with its caution.
-    average = text.index("the number that AlpaCare reports, is 50.0 %")
-    assert text.index("worse than strong") < text.index("better than weak") < average
+    average = text.index("the kind of number that the AlpaCare paper reports, is 50.0 %")
+    table = text.index("orders weighed alike")
+    less, more = (text.index(f"preferred {how}", table) for how in ("less than", "more than"))
+    assert less < more < average
     assert "without strong it is 75.0 %" in text or "without weak it is 25.0 %" in text
 
 
@@ -101,7 +106,10 @@ def test_an_interval_that_ends_near_equal_is_borderline() -> None:
         )
     ]
     (tile,) = tiles(scores, names)
-    assert tile.value == "loses to x (borderline); beats y; z (borderline): undecided"
+    assert (
+        tile.value
+        == "preferred less than x (borderline); preferred more than y; z (borderline): undecided"
+    )
 
 
 def labelled(intervals: list[tuple[float, float]]) -> list[Score]:

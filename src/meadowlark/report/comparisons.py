@@ -236,7 +236,7 @@ def tiles(scores: Sequence[Score], names: dict[str, str]) -> list[Tile]:
             title = "words shared" if overlaps else "preference"
             value = _at_a_glance(s, scores, names)
             if "undecided" in value:
-                note += "; undecided: the interval holds 50\u00a0%, which is equal"
+                note += "; undecided: other prompts could tip it"
             found.append(Tile(f"{title}: {names[s.model]}", value, note, wide=True))
         else:
             title = "words shared, win rate" if overlaps else "win rate"
@@ -247,7 +247,7 @@ def tiles(scores: Sequence[Score], names: dict[str, str]) -> list[Tile]:
 
 
 def _at_a_glance(average: Score, scores: Sequence[Score], names: dict[str, str]) -> str:
-    """``loses to a, b (borderline); beats c; d: undecided``; of very many models, how many."""
+    """``preferred less than a (borderline); more than b; c: undecided``; of many, how many."""
     overlaps = OVERLAP in average.task
     worse, unknown, better = standing(average, scores)
     many = len(worse) + len(unknown) + len(better) > MOST_NAMED
@@ -261,9 +261,9 @@ def _at_a_glance(average: Score, scores: Sequence[Score], names: dict[str, str])
 
     parts = []
     if worse:
-        parts.append(f"{'fewer words than' if overlaps else 'loses to'} {told(worse)}")
+        parts.append(f"{'fewer words than' if overlaps else 'preferred less than'} {told(worse)}")
     if better:
-        parts.append(f"{'more words than' if overlaps else 'beats'} {told(better)}")
+        parts.append(f"{'more words than' if overlaps else 'preferred more than'} {told(better)}")
     if unknown:
         parts.append(f"{told(unknown)}: undecided")
     return "; ".join(parts)
@@ -463,7 +463,8 @@ def _findings(scores: Sequence[Score], names: dict[str, str]) -> list[Any]:
     n = " or ".join(f"{n:,}" for n in sorted({row["n"] for row in rows}))
     caption = (
         f"How often the answers of {alone or 'each model'} are preferred: the share of {n} "
-        "prompts, a tie as half. 50 % is equal; undecided means that the interval holds it."
+        "prompts, a tie as half, orders weighed alike. 50 % is equal; undecided means that the "
+        "interval holds it."
     )
     if any(row["borderline"] for row in rows):
         caption += " Borderline: the interval ends within one point of 50 %."
@@ -492,9 +493,9 @@ def _finding(s: Score) -> str:
     """Worse, better or undecided, as the interval says; an overlap of words is never called so."""
     overlaps = OVERLAP in s.task
     if s.high is not None and s.high < 0.5:
-        return "fewer words shared than" if overlaps else "worse than"
+        return "fewer words shared than" if overlaps else "preferred less than"
     if s.low is not None and s.low > 0.5:
-        return "more words shared than" if overlaps else "better than"
+        return "more words shared than" if overlaps else "preferred more than"
     return "undecided against"
 
 
@@ -518,11 +519,12 @@ def _average_in_words(average: Score, parts: Sequence[Score], names: dict[str, s
     odd = max(parts, key=lambda s: abs(s.value - mean))
     without = [s.value for s in parts if s is not odd]
     told = (
-        f"The average of {names[average.model]} over the {len(parts)}, the number that AlpaCare "
-        f"reports, is {percent(average.value)} ({_interval_in_words(average, 0.5)})"
+        f"The average of {names[average.model]} over the {len(parts)}, the kind of number that "
+        f"the AlpaCare paper reports, is {percent(average.value)} "
+        f"({_interval_in_words(average, 0.5)})"
     )
     if OVERLAP in average.task:
-        told = told.replace(", the number that AlpaCare reports,", "")
+        told = told.replace(", the kind of number that the AlpaCare paper reports,", "")
     if without:
         told += (
             f"; without {_reference(odd, names)} it is {percent(sum(without) / len(without))}, so "

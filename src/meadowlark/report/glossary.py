@@ -202,7 +202,7 @@ def scale(kind: str, labels: Iterable[str], labelled_by: str) -> str:
     """Whose labels the prompts bear, and which end of them is which, as far as is known."""
     clinicians = "medinstruct" in labelled_by.lower()
     if kind == "difficulty" and clinicians and set(labels) <= set("12345"):
-        return "Difficulty as AlpaCare’s experts rated the prompts: 1 easiest, 5 hardest."
+        return "Difficulty as the AlpaCare paper’s experts rated the prompts: 1 easiest, 5 hardest."
     return f"Labels as in {labelled_by}." if labelled_by else ""
 
 
@@ -230,7 +230,9 @@ def limits(verdicts: Sequence[Verdict], judges: set[str], unnamed: str) -> str:
     ]
     models = {j for j in judges if j.startswith("judge:") and j != "judge:overlap"}
     if unnamed in judges:
-        lines.append("The judge is not named, so its verdicts cannot be asked for again.")
+        lines.append(
+            "The judge is not named, so it cannot be asked again; the counting can be repeated."
+        )
     if len(models) == 1 and not any(j.startswith("human:") for j in judges):
         lines.append("It is one judge model, checked against no person and no other judge.")
     if len({v.shown_first for v in verdicts}) == 1:

@@ -203,10 +203,10 @@ def _runs_table(lineage: Lineage) -> Table:
         f"{number(one['cost_usd'], 2)} USD in all."
     )
     if lineage.sources:
-        caption += " What the files from outside took and cost to make is not in it"
+        caption += " What the files from outside took and cost to make is not counted"
         judged = any(run.stage == "judge" for run in lineage.runs)
         scored = any(run.verdicts for run in lineage.runs)
-        caption += ": not the judging, for one." if scored and not judged else "."
+        caption += ", so the judging is not." if scored and not judged else "."
     unneeded = {"tokens"} if not any(row["tokens"] for row in rows) else set()
     if len({row["code_version"] for row in rows}) == 1:
         unneeded.add("code")  # told at the top of the page
