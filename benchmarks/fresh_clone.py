@@ -45,7 +45,10 @@ def main() -> None:
         report = re.search(r"^Report: (\S+)$", printed, re.M)
         demo["report_written"] = report is not None and Path(report[1]).exists()
         test, printed = make("test", clone)
-        test["summary"] = printed.strip().splitlines()[-1]
+        lines = printed.strip().splitlines()
+        test["summary"] = next((line for line in reversed(lines) if " in " in line), lines[-1])
+        if test["exit_code"]:
+            print("\n".join(lines[-80:]), file=sys.stderr)
     result = {
         **stamp(),
         "real_data": "MEADOWLARK_DATA" in os.environ,
