@@ -23,7 +23,8 @@ from _stamp import RESULTS, ROOT, stamp
 def make(target: str, folder: Path) -> tuple[dict[str, Any], str]:
     """Run one target; exit code and seconds, and what it printed."""
     began = time.monotonic()
-    environment = {k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV"}
+    ours = ("VIRTUAL_ENV", "PYTHONPATH")
+    environment = {k: v for k, v in os.environ.items() if k not in ours}
     done = subprocess.run(
         ["make", target],
         cwd=folder,
