@@ -25,12 +25,11 @@ from meadowlark.cli.serve import (
 )
 from meadowlark.dataset import write_json
 from meadowlark.errors import MeadowlarkError, UserError
-from meadowlark.llm.chat import ChatModel, ChatRequest, Sampling
-from meadowlark.llm.streaming import spoken
 from meadowlark.records import Turn
 from meadowlark.templates import neutralise, user_content
 
 if TYPE_CHECKING:
+    from meadowlark.llm.chat import ChatModel, Sampling
     from meadowlark.llm.local import Quantised
 
 GRACE_S = 5.0
@@ -189,6 +188,9 @@ def chat(
         return
     if len(models) > 1:
         raise UserError("the terminal holds one model; two are compared with --web")
+    from meadowlark.llm.chat import ChatRequest, Sampling
+    from meadowlark.llm.streaming import spoken
+
     (model,) = models
     print(NOTICE)
     sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
