@@ -27,7 +27,7 @@ def measured() -> list[tuple[str, str, str, str]]:
 def test_a_measured_number_is_the_committed_one(page: str, value: str, file: str, key: str) -> None:
     found = json.loads((ROOT / "benchmarks" / "results" / file).read_text())
     for part in key.split(">"):
-        found = found[part]
+        found = found[int(part) if isinstance(found, list) else part]
     decimals = len(value.partition(".")[2])
     assert f"{float(found):,.{decimals}f}" == value, f"{page}: {file} {key}"
 
