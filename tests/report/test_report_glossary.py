@@ -17,8 +17,9 @@ from meadowlark.evaluate.score import score_verdicts
 from meadowlark.evaluate.texts import Texts
 from meadowlark.records import Grade, Score, Verdict
 from meadowlark.report import glossary
-from meadowlark.report.comparisons import COUNTS, _apart_in_words, tiles
+from meadowlark.report.comparisons import COUNTS, _apart_in_words
 from meadowlark.report.content import short
+from meadowlark.report.findings import tiles
 from meadowlark.report.page import report
 from meadowlark.report.scores import averaged
 

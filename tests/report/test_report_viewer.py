@@ -12,7 +12,7 @@ from test_report_page import Page
 from meadowlark.dataset import open_run
 from meadowlark.records import Answer, Question, Score, Verdict
 from meadowlark.report import viewer
-from meadowlark.report.comparisons import answers_in_words, grades_in_words
+from meadowlark.report.findings import answers_in_words, grades_in_words
 from meadowlark.report.page import report
 from meadowlark.report.viewer import flags_of
 

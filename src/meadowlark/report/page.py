@@ -25,6 +25,7 @@ from meadowlark.report import (
     data,
     examples,
     exams,
+    findings,
     provenance,
     scores,
     training,
@@ -160,12 +161,12 @@ def headline(lineage: Lineage) -> str:
         return f"The model “{trained[-1]}”: how it was made, and how well it does"
     names = scores.model_names(lineage.runs)
     told = [s for run in scores.compared(lineage) for s in run.scores]
-    rates = comparisons.overall(told)
+    rates = findings.overall(told)
     if rates:
         models = list(dict.fromkeys(names[s.model] for s in rates))
-        whom = comparisons.reference_in_words(rates[0], names)
+        whom = findings.reference_in_words(rates[0], names)
         return f"{_listed(models)} against {whom}: whose answers are preferred?"
-    graded = [s for s in told if s.metric in comparisons.GRADED]
+    graded = [s for s in told if s.metric in findings.GRADED]
     if graded:
         return f"{_listed(list(dict.fromkeys(names[s.model] for s in graded)))}: answers graded"
     sat = [s for run in scores.examined(lineage) for s in run.scores]
@@ -208,7 +209,7 @@ def tiles(lineage: Lineage) -> list[Tile]:
         who = " → ".join(scores.rename(s.model, names) for s in of_task[:3])
         level = f", chance {percent(chance[task], 0)}" if task in chance else ""
         found.append(Tile(f"accuracy, {task}", values, f"{who}{level}, n = {of_task[0].n:,}"))
-    found += comparisons.tiles([s for run in scores.compared(lineage) for s in run.scores], names)
+    found += findings.tiles([s for run in scores.compared(lineage) for s in run.scores], names)
     return found
 
 

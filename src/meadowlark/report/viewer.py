@@ -17,7 +17,7 @@ import jinja2
 from markupsafe import Markup
 
 from meadowlark.records import Answer, Question, Verdict, Winner
-from meadowlark.report import comparisons
+from meadowlark.report import comparisons, findings
 from meadowlark.report.content import Side, plural
 from meadowlark.report.examples import clip
 from meadowlark.report.lineage import Lineage
@@ -107,7 +107,7 @@ def pages(lineage: Lineage, research: str) -> dict[str, str]:
     summary = (
         f"{plural(len(items), 'prompt')}, {plural(len(verdicts), 'verdict')}, by "
         + ", ".join(sorted({v.by for v in verdicts})).replace(
-            f"judge:{comparisons.UNNAMED}", "a judge model without a name"
+            f"judge:{findings.UNNAMED}", "a judge model without a name"
         )
     )
     folder = resources.files("meadowlark.report")
