@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
-import html
 import json
 import math
 import re
@@ -19,11 +18,11 @@ import ssl
 import time
 import urllib.request
 import weakref
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import aiohttp
 
@@ -33,6 +32,7 @@ from meadowlark.llm.errors import CallFailed
 from meadowlark.llm.keys import OTHER_KEY, provider_key, read_key
 from meadowlark.llm.prices import loopback
 from meadowlark.llm.rates import Quota
+from meadowlark.llm.redaction import Redaction
 
 TIMEOUT_S = 600.0
 CONNECT_TIMEOUT_S = 20.0
@@ -41,8 +41,6 @@ REST_S = 0.002
 meanwhile and closes it, instead of being taken for the next reply."""
 MOST_READ = 1 << 20
 """Bytes of a body among which a message's beginning is looked for."""
-SHORTEST_SECRET = 8
-"""A shorter key ("EMPTY", "none") is no secret, and would be cut out of ordinary text."""
 _TOO_LONG = re.compile(
     r"context (?:length|window|size)|(?:prompt|input) is too long|too many (?:input )?tokens"
     r"|maximum (?:model |input |sequence )?length|reduce the length|max_model_len",
@@ -221,11 +219,7 @@ class Endpoint:
         )
         password = unquote(urlsplit(self._proxy).password or "")
         # What is cut out of all that is shown or kept.
-        known = {key, password, *access.secrets}
-        secrets = sorted((s for s in known if len(s) >= SHORTEST_SECRET), key=len, reverse=True)
-        self._guard = _guarded(secrets)
-        # What may be the beginning of one, where text comes in pieces.
-        self.spelled = tuple(form for secret in secrets for form in _spellings(secret))
+        self.redaction = Redaction((key, password, *access.secrets))
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, body: Mapping[str, Any]) -> Response:
@@ -351,37 +345,7 @@ class Endpoint:
 
     def scrub(self, text: str) -> str:
         """A text without any key: some servers repeat them, in their errors or elsewhere."""
-        return text if self._guard is None else self._guard.sub("[key]", text)
-
-
-def _guarded(secrets: Sequence[str]) -> re.Pattern[str] | None:
-    """What finds secrets as they are, and as JSON, HTML and URLs write their characters."""
-    patterns = ["".join(_forms(character) for character in secret) for secret in secrets]
-    return re.compile("|".join(patterns)) if patterns else None
-
-
-def _spellings(secret: str) -> set[str]:
-    """A secret as one writer would write all of it."""
-    quoted = json.dumps(secret)[1:-1]
-    return {secret, quoted, quoted.replace("/", "\\/"), html.escape(secret), quote(secret, safe="")}
-
-
-def _forms(character: str) -> str:
-    """A pattern for a character in any way of writing it; nobody writes a letter in another."""
-    if character.isascii() and character.isalnum():
-        return character
-    code = ord(character)
-    forms = {
-        re.escape(character),
-        re.escape(json.dumps(character)[1:-1]),
-        re.escape(html.escape(character)),
-        rf"\\u(?i:{code:04x})",
-        f"(?i:{re.escape(quote(character, safe=''))})",
-        rf"&#0*{code};",
-        rf"&#(?i:x0*{code:x});",
-        *([r"\\/"] if character == "/" else []),
-    }
-    return f"(?:{'|'.join(sorted(forms, key=len, reverse=True))})"
+        return self.redaction.cut(text)
 
 
 def _context(ca_file: Path | None) -> ssl.SSLContext | bool:

@@ -287,7 +287,7 @@ class Shown:
     def add(self, piece: str) -> str:
         """Take a piece; what can be shown since the last one, often all of it."""
         held = self._server.scrub(_paired(self._held + piece))
-        may_be_key = held_back(held, self._server.spelled)
+        may_be_key = held_back(held, self._server.redaction.spellings)
         keep = max(may_be_key, 1 if _HIGH_HALF.search(held) else 0)
         self._held = held[len(held) - keep :]
         return self._show(held[: len(held) - keep])
