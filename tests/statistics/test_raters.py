@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from meadowlark.records import Verdict, Winner
-from meadowlark.statistics.raters import AgreementRow, Unit, agreement_table, votes
+from meadowlark.statistics.raters import (
+    REPLACED,
+    AgreementRow,
+    Unit,
+    agreement_table,
+    last_votes,
+    votes,
+)
 
 
 def verdict(
@@ -32,6 +39,27 @@ def test_a_vote_is_for_a_model_however_the_pair_was_written_and_shown() -> None:
     assert found.units == [Unit("1", "x", "y"), Unit("2", "x", "y"), Unit("3", "x", "y")]
     assert found.raters == ["human:Ann", "judge:j"]
     assert found.table == [["a", "a"], [None, "tie"], ["tie", None]]
+
+
+def test_a_persons_last_vote_counts_and_the_earlier_ones_are_told() -> None:
+    first, second = verdict("1", "human:Ann", "a"), verdict("1", "human:Ann", "b")
+    swapped = verdict("1", "human:Ann", "tie", "y", "x", first="b")  # x shown first here too
+    others = [
+        verdict("1", "human:Bo", "a"),
+        verdict("2", "human:Ann", "a"),
+        verdict("1", "human:Ann", "a", first="b"),  # the other order is no second vote
+        verdict("1", "human:Ann", "unreadable"),
+        verdict("1", "judge:j", "a"),
+        verdict("1", "judge:j", "b"),  # a judge model's second draw is one more draw
+    ]
+    kept, replaced = last_votes([first, others[0], second, *others[1:]])
+    assert kept == [others[0], second, *others[1:]]
+    assert [(one.row, one.reason, one.detail) for one in replaced] == [
+        (first, REPLACED, "human:Ann said later: y")
+    ]
+    kept, replaced = last_votes([first, second, swapped])
+    assert kept == [swapped]
+    assert [one.detail for one in replaced] == ["human:Ann said later: tie"] * 2
 
 
 NAMED: dict[str, Winner] = {"0": "tie", "Tie": "tie", "1": "a", "2": "b", "garbage": "unreadable"}

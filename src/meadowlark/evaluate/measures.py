@@ -11,7 +11,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from typing import Literal
 
 from meadowlark.evaluate.comparison import Comparison, item_points
 from meadowlark.evaluate.texts import Texts
@@ -20,7 +20,7 @@ from meadowlark.statistics.agreement import majority
 from meadowlark.statistics.intervals import mean_interval, quantile, rate_interval
 from meadowlark.statistics.length_control import length_controlled_win_rate
 from meadowlark.statistics.paired import paired_difference
-from meadowlark.statistics.raters import agreement_table
+from meadowlark.statistics.raters import agreement_table, vote_of
 from meadowlark.statistics.ratings import Ratings, bradley_terry, contests
 from meadowlark.statistics.student import p_value
 from meadowlark.statistics.wins import POINTS, POINTS_OF_A, preference_rate
@@ -253,29 +253,42 @@ def _mean_over(
     return sum(read) / len(read) if len(read) == len(values) else None
 
 
+_Ballot = tuple[str, str, str, str, str, Literal["a", "b"]]
+"""What is voted on: who votes, the criterion, the item, the pair, and the answer shown first."""
+
+
 def juries(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """The majority's verdict of several judges, and of several people, on each pair and order.
+    """The majority's verdict of several judges on each pair in each order, and of several people on
+    each pair.
 
     The winner with more votes than any other; a tie where two lead equally (both_bad votes as a
-    tie). An unreadable verdict does not vote; where nobody does, the jury's is unreadable.
+    tie). Each has one vote: that for the side with more points where somebody judged more than
+    once. People are shown a pair in one order or the other, so their votes are counted together
+    whichever it was (as in :func:`meadowlark.statistics.human.preference_table`), and their
+    majority has no order: it is written as shown ``a`` first. An unreadable verdict does not vote;
+    where nobody does, the jury's is unreadable.
     """
-    votes: dict[tuple[str, str, str, str, str, str], list[Verdict]] = {}
-    raters: dict[str, set[str]] = {}
+    ballots: dict[_Ballot, dict[str, list[Verdict]]] = {}
+    members: dict[str, set[str]] = {}
     for v in verdicts:
         kind = JURY if v.by.startswith("judge:") else PEOPLE
         if v.by != "judge:overlap":
-            votes.setdefault((kind, v.criterion, v.item, v.a, v.b, v.shown_first), []).append(v)
-            raters.setdefault(kind, set()).add(v.by)
+            order: Literal["a", "b"] = v.shown_first if kind == JURY else "a"
+            unit = (kind, v.criterion, v.item, v.a, v.b, order)
+            ballots.setdefault(unit, {}).setdefault(v.by, []).append(v)
+            members.setdefault(kind, set()).add(v.by)
     made = []
-    for (kind, *_), rows in votes.items():
-        if len(raters[kind]) < 2:
+    for (kind, criterion, item, a, b, order), by_rater in ballots.items():
+        if len(members[kind]) < 2:
             continue
-        cast: list[Winner] = [
-            "tie" if v.winner == "both_bad" else v.winner for v in rows if v.winner != "unreadable"
+        cast = [
+            vote_of([POINTS_OF_A[v.winner] for v in rows if v.winner in POINTS_OF_A])
+            for rows in by_rater.values()
         ]
-        winner: Winner = majority(cast, "tie") if cast else "unreadable"  # type: ignore[assignment]
-        note = ", ".join(f"{v.by}: {v.winner}" for v in rows)
-        made.append(replace(rows[0], by=kind, winner=winner, preference=None, note=note, raw=""))
+        voted = [vote for vote in cast if vote is not None]
+        winner: Winner = majority(voted, "tie") if voted else "unreadable"  # type: ignore[assignment]
+        note = ", ".join(f"{by}: {v.winner}" for by, rows in by_rater.items() for v in rows)
+        made.append(Verdict(item, criterion, a, b, order, winner, kind, note=note))
     return made
 
 

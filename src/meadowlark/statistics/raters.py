@@ -10,7 +10,7 @@ import math
 from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
-from meadowlark.records import Verdict
+from meadowlark.records import Rejected, Verdict
 from meadowlark.statistics.agreement import COEFFICIENTS, agreement, majority, without_ties
 from meadowlark.statistics.wins import POINTS_OF_A
 
@@ -73,16 +73,51 @@ def votes(verdicts: Iterable[Verdict]) -> list[Votes]:
     tables = []
     for criterion, units in sorted(points.items()):
         raters = sorted({by for by_rater in units.values() for by in by_rater})
-        table = [[_vote(units[unit].get(by, [])) for by in raters] for unit in sorted(units)]
+        table = [[vote_of(units[unit].get(by, [])) for by in raters] for unit in sorted(units)]
         tables.append(Votes(criterion, sorted(units), raters, table))
     return tables
 
 
-def _vote(points: Sequence[float]) -> Vote | None:
+def vote_of(points: Sequence[float]) -> Vote | None:
+    """The one vote of a rater who gave ``a`` these points: the side with more, or a tie; None
+    without any."""
     if not points:
         return None
     mean = sum(points) / len(points)
     return "tie" if mean == 0.5 else "a" if mean > 0.5 else "b"
+
+
+REPLACED = "replaced by a later vote of the same person"
+"""Why a verdict of a person is set aside."""
+
+
+def last_votes(verdicts: Iterable[Verdict]) -> tuple[list[Verdict], list[Rejected]]:
+    """The verdicts of which each person's last counts, and those that a later one replaced.
+
+    Of a person's verdicts on one criterion, item and pair with the same answer shown first, the
+    last in order is what the person thinks in the end. The two orders stand beside each other (in
+    :func:`votes` they are one vote), and an unreadable verdict neither replaces nor is replaced. A
+    judge model's repeated verdicts are draws of the same judge and stay.
+    """
+    rows = list(verdicts)
+    last: dict[tuple[str, ...], int] = {}
+    places: list[tuple[str, ...] | None] = []
+    for place, v in enumerate(rows):
+        key = None
+        if v.by.startswith("human:") and v.winner in POINTS_OF_A:
+            first = v.a if v.shown_first == "a" else v.b
+            key = (v.by, v.criterion, v.item, *sorted((v.a, v.b)), first)
+            last[key] = place
+        places.append(key)
+    kept, replaced = [], []
+    for place, (v, key) in enumerate(zip(rows, places, strict=True)):
+        if key is None or last[key] == place:
+            kept.append(v)
+        else:
+            then = rows[last[key]]
+            winner = {"a": then.a, "b": then.b}.get(then.winner, then.winner.replace("_", " "))
+            replaced.append(Rejected(v, REPLACED, f"{v.by} said later: {winner}"))
+    return kept, replaced
 
 
 def agreement_table(verdicts: Iterable[Verdict]) -> list[AgreementRow]:
