@@ -58,7 +58,7 @@ def test_without_out_scores_are_shown_and_nothing_is_written(
     assert run(["score", str(file)]) == 0
     text = capsys.readouterr().out
     assert "50.0 to 100.0" in text  # four verdicts of eight were unreadable
-    assert "1 rows were no verdicts" in text
+    assert "1  not a verdict" in text
     assert [p.name for p in tmp_path.iterdir()] == [file.name]
 
 

@@ -10,11 +10,14 @@ import pytest
 
 from meadowlark.dataset import open_run, read_manifest, write_table
 from meadowlark.errors import UserError
+from meadowlark.evaluate.comparison import DETECTABLE
 from meadowlark.evaluate.measures import juries
 from meadowlark.evaluate.score import ANNOTATIONS, compute, score, score_verdicts
-from meadowlark.evaluate.texts import read_texts
+from meadowlark.evaluate.texts import Texts, read_texts
 from meadowlark.evaluate.verdicts import read_verdicts
 from meadowlark.records import Answer, Grade, Question, Rejected, Score, Verdict, to_table
+from meadowlark.statistics.human import preference_table
+from meadowlark.statistics.power import detectable_win_rate
 
 
 def verdict(item: str, winner: str, shown: str = "a", **other: str) -> Verdict:
@@ -97,6 +100,32 @@ def test_a_jury_votes_and_an_unreadable_verdict_has_no_vote() -> None:
     assert (people.by, people.winner) == ("human:majority", "b")
 
 
+def test_each_has_one_vote_in_a_jury_however_often_it_was_asked() -> None:
+    once = [verdict("1", "b", by="judge:x"), verdict("1", "b", by="judge:y")]
+    often = [verdict("1", "a", by="judge:z") for _ in range(3)]
+    (made,) = juries([*once, *often])
+    assert made.winner == "b"
+    torn = [verdict("1", w, by="judge:z") for w in ("a", "b", "unreadable")]  # a tie of its own
+    assert juries([*once[:1], *torn])[0].winner == "tie"
+
+
+def test_the_peoples_majority_is_that_of_their_table_whichever_order_each_was_shown() -> None:
+    """AlpaCare's rule, a majority of annotators by item: two of three, shown it in both orders."""
+    rows = [
+        verdict("1", "a", "a", by="human:x"),
+        verdict("1", "b", "b", by="human:y"),
+        verdict("1", "b", "b", by="human:z"),
+        verdict("2", "a", "b", by="human:x"),
+        verdict("2", "a", "a", by="human:y"),
+    ]
+    (table,) = preference_table(rows)
+    scores = by_metric(score_verdicts(rows)[0], "c (human:majority): against r")
+    assert (table.wins, table.losses, table.win_rate) == (1, 1, 0.5)
+    assert (scores["wins"].value, scores["losses"].value) == (1, 1)
+    assert (scores["win_rate"].value, scores["win_rate"].n) == (table.win_rate, table.n)
+    assert not {"win_rate_shown_first", "win_rate_shown_second"} & scores.keys()
+
+
 def test_a_judges_agreement_with_people_is_scored_with_and_without_ties() -> None:
     rows = []
     for item, person, judged in (
@@ -150,6 +179,63 @@ def test_length_is_told_and_taken_out(judged: Path) -> None:
     assert found["win_rate"].value == pytest.approx(8 / 12)
     # Where the longer answer always wins, nothing but length is left to explain it.
     assert found["length_controlled_win_rate"].value < found["win_rate"].value
+
+
+def test_a_label_that_a_reference_lacks_is_averaged_over_the_others_and_said() -> None:
+    labels = {"difficulty": {"1": "easy", "2": "easy", "3": "hard", "4": "hard"}}
+    rows = [v for item in "12345" for v in both(item, "a")]
+    rows += [v for item in "12" for v in both(item, "b", b="s")]
+    scores, _, warnings = score_verdicts(rows, texts=Texts(labels=labels))
+    rates = {s.task.partition("): ")[2]: (s.value, s.n) for s in scores if s.metric == "win_rate"}
+    assert rates["average over 2 references · difficulty easy"] == (0.5, 2)
+    assert rates["against r · difficulty hard"] == (1, 2)
+    for line in (
+        "3 of 5 items were not judged against every reference (m, c, judge:j): the average takes "
+        "each reference over the items that it has",
+        "difficulty hard: no item was judged against s, so it is scored over 1 of 2 references and "
+        "does not compare with the others (m, c, judge:j)",
+        "1 of 5 items have no difficulty, and are in no score by difficulty",
+    ):
+        assert line in warnings
+
+
+def test_an_average_that_one_reference_makes_impossible_is_named() -> None:
+    labels = {"difficulty": {"1": "easy", "2": "easy", "3": "hard", "4": "hard"}}
+    rows = [v for item in "1234" for v in both(item, "a")]
+    rows += [v for item in "12" for v in both(item, "b", b="s")]
+    rows += [v for item in "34" for v in both(item, "unreadable", b="s")]
+    scores, _, warnings = score_verdicts(rows, texts=Texts(labels=labels))
+    task = "c (judge:j): average over 2 references · difficulty hard"
+    found = by_metric(scores, task)
+    assert "win_rate" not in found
+    bounds = [found[f"win_rate_unreadable_{end}"] for end in ("lost", "won")]
+    assert [(s.value, s.n, s.n_unreadable) for s in bounds] == [(0.5, 2, 2), (1, 2, 2)]
+    assert (
+        "no win rate average over 2 references · difficulty hard (m, c, judge:j), its bounds only: "
+        "nothing could be read against s"
+    ) in warnings
+
+
+def test_what_so_many_prompts_can_show_stands_among_the_scores() -> None:
+    rows = [v for n in range(60) for v in both(str(n), "a" if n % 2 else "b")]
+    rows += [v for n in range(60) for v in both(str(n), "tie", b="s")]
+    rows[0] = verdict("0", "unreadable")
+    scores = score_verdicts(rows)[0]
+    for of, n in (("against r", 59), ("against s", 60), ("average over 2 references", 59)):
+        one = by_metric(scores, f"c (judge:j): {of}")[DETECTABLE]
+        assert one.value == pytest.approx(detectable_win_rate(n) - 0.5)
+        assert (one.n, one.n_unreadable) == (60, 60 - n)
+    few = score_verdicts([v for item in "123" for v in both(item, "a")])[0]
+    assert not [s for s in few if s.metric == DETECTABLE]  # three prompts can show nothing
+
+
+def test_what_alpacares_rate_leaves_out_is_counted() -> None:
+    rows = [*both("1", "a"), *both("2", "b"), verdict("3", "a"), *both("4", "a"),
+            verdict("5", "unreadable"), verdict("5", "a", "b")]  # fmt: skip
+    found = by_metric(score_verdicts(rows)[0], "c (judge:j): against r")
+    assert found["win_rate_alpacare"].value == pytest.approx(2 / 3)
+    assert (found["win_rate_alpacare"].n, found["win_rate_alpacare"].n_unreadable) == (5, 2)
+    assert (found["win_rate"].n, found["win_rate"].n_unreadable) == (5, 1)
 
 
 def test_items_are_grouped_by_a_file_of_labels(judged: Path, tmp_path: Path) -> None:

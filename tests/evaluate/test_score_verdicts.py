@@ -278,6 +278,38 @@ def test_peoples_verdicts_make_the_table_of_a_human_evaluation(tmp_path: Path) -
     assert not (tmp_path / "judged" / "human_evaluation.json").exists()
 
 
+def test_a_person_who_votes_again_counts_once_and_the_first_vote_is_kept_aside(
+    tmp_path: Path,
+) -> None:
+    again = verdict("1", "a", "a", by="human:x")
+    rows = [
+        verdict("1", "a", "b", by="human:x"),
+        *(verdict("1", "a", "b", by=f"human:{name}") for name in "yz"),
+        *(verdict("2", "a", "tie", by=f"human:{name}") for name in "xyz"),
+        again,
+        again,
+    ]
+    file = tmp_path / "verdicts.jsonl"
+    file.write_text("\n".join(json.dumps(to_json(v)) for v in rows))
+    before = file.read_bytes()
+    score([file], tmp_path / "out")
+    manifest = read_manifest(tmp_path / "out")
+    reason = "replaced by a later vote of the same person"
+    assert manifest.rows == {"in": 8, "kept": 6, "rejected": {reason: 2}}
+    assert (
+        f"2 of the verdicts by human:x are {reason}, and count nowhere; see rejected.parquet"
+    ) in manifest.warnings
+    assert not [line for line in manifest.warnings if "judged more than once" in line]
+    aside = pq.read_table(tmp_path / "out" / "rejected.parquet").to_pylist()
+    assert [(row["by"], row["winner"], row["detail"]) for row in aside] == [
+        ("human:x", "b", "human:x said later: m"),
+        ("human:x", "a", "human:x said later: m"),
+    ]
+    (table,) = json.loads((tmp_path / "out" / "human_evaluation.json").read_text())
+    assert (table["raters"], table["n"], table["losses"], table["ties"]) == (3, 2, 1, 1)
+    assert file.read_bytes() == before
+
+
 @pytest.mark.parametrize("option", ["reading", "groups"])
 def test_an_option_for_verdicts_is_refused_for_grades(tmp_path: Path, option: str) -> None:
     (tmp_path / "grades.parquet").write_bytes(b"")

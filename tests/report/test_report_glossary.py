@@ -17,13 +17,15 @@ from meadowlark.evaluate.score import score_verdicts
 from meadowlark.evaluate.texts import Texts
 from meadowlark.records import Grade, Score, Verdict
 from meadowlark.report import glossary
-from meadowlark.report.comparisons import COUNTS, _apart_in_words
+from meadowlark.report.comparisons import COUNTS, _apart_in_words, _label_plots
 from meadowlark.report.content import short
-from meadowlark.report.findings import tiles
+from meadowlark.report.findings import reach, tiles
 from meadowlark.report.page import report
 from meadowlark.report.scores import averaged
+from meadowlark.statistics.power import detectable_win_rate
 
 ITEMS = [f"i{n}" for n in range(12)]
+BOTH = ("win_rate", "win_rate_unreadable_lost")
 LABELS = {item: "easy" if n < 8 else "hard" for n, item in enumerate(ITEMS)}
 
 
@@ -134,6 +136,63 @@ def labelled(intervals: list[tuple[float, float]]) -> list[Score]:
 )  # fmt: skip
 def test_what_labels_show_is_said(intervals: list[tuple[float, float]], words: str) -> None:
     assert " ".join(_apart_in_words(labelled(intervals), "difficulty", {"m": "m"})) == words
+
+
+def test_a_label_over_fewer_references_and_one_without_a_rate_are_told() -> None:
+    at = "preference (judge:j): average over"
+    scores = [
+        *(Score(f"{at} 3 references", "m", metric, 0.5, 0.4, 0.6, 60) for metric in BOTH),
+        *(
+            Score(f"{at} {over} references · difficulty {label}", "m", metric, 0.5, 0.4, 0.6, 20)
+            for over, label in ((3, "1"), (2, "2"), (3, "3"))
+            for metric in BOTH
+            if label != "3" or metric != "win_rate"
+        ),
+    ]
+    (figure,) = _label_plots(scores, {"m": "m"})
+    assert "each bar the average over 3 reference models, with 95 % intervals" in figure.caption
+    assert (
+        "Difficulty 2: average over 2 reference models only, since the others lack such prompts; "
+        "it does not compare with the rest." in figure.caption
+    )
+    assert (
+        "Difficulty 3: no win rate, since against a reference model no verdict could be read."
+        in figure.caption
+    )
+    assert "have no difficulty here" not in figure.caption  # the third 20 are the third label's
+    assert ">win rate, average over 3 reference models (%)<" in figure.svg
+
+
+def test_labels_that_a_plot_has_no_room_for_are_counted() -> None:
+    scores = [
+        Score(f"preference (judge:j): against r · topic t{n}", "m", metric, 0.5, 0.4, 0.6, 10 + n)
+        for n in range(11)
+        for metric in BOTH
+    ]
+    (figure,) = _label_plots(scores, {"m": "m", "r": "r"})
+    assert "Drawn are the 8 with most prompts of 11; the scores below have all." in figure.caption
+    assert "(against r)" in figure.caption
+    assert ">t3<" in figure.svg
+    assert ">t2<" not in figure.svg
+
+
+def test_the_page_says_what_so_many_prompts_can_show(page: Page) -> None:
+    text = page.text.replace("\u00a0", " ")
+    points = 100 * (detectable_win_rate(12) - 0.5)
+    assert (
+        f"What so many prompts can show: with 12 prompts, a true win rate {points:.1f} percentage "
+        "points above or below 50 % is found four times in five; a smaller difference may well "
+        "stay undecided." in text
+    )
+    two = [
+        Score(f"preference (judge:j): against {name}", "m", "smallest_detectable_difference",
+              value, None, None, n, 4)
+        for name, value, n in (("r", 0.1, 104), ("s", 0.2, 34))
+    ]  # fmt: skip
+    assert "with 100 prompts (30 in the smallest comparison), a true win rate 10.0 to 20.0" in (
+        reach(two)
+    )
+    assert reach([]) == ""
 
 
 def test_no_reference_is_called_anything_else_and_a_file_may_be_rated_by_nobody_known() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,6 +67,11 @@ def score(
     "detectable" is how many points from 50 a true win rate must be for so
     many prompts to show it four times in five (fewer where ties are common).
 
+    A person has one vote on a pair: the last one counts, and earlier ones
+    (in the order of the rows) are counted in rejected.parquet. What an average
+    leaves out is warned of: items without a label or without a verdict against
+    some reference, labels that a reference lacks.
+
     Beside it stand MT-bench's convention (win_rate_consistent: a win in both
     orders, else a tie), AlpacaEval's preference rate with its discrete rate,
     the win rate at equal length, rates by difficulty and topic, Bradley-Terry
@@ -113,8 +118,8 @@ def score(
         _show(found.scores)
         for warning in found.warnings:
             stdout.print(f"  warning: {warning}", markup=False, style="yellow")
-        if found.rejected:
-            stdout.print(f"  {len(found.rejected):,} rows were no verdicts", style="yellow")
+        for reason, count in Counter(one.reason for one in found.rejected).items():
+            stdout.print(f"  {count:>8,}  {reason}", markup=False, style="yellow")
         return
     run = stage(
         verdicts,
@@ -238,19 +243,8 @@ def _judged_cells(row: Metrics) -> dict[str, str]:
         "first": _percent(row.get("win_rate_shown_first")),
         "second": _percent(row.get("win_rate_shown_second")),
         "agree": _percent(row.get("positional_agreement")),
-        "detectable": _detectable(lost),
+        "detectable": _percent(row.get("smallest_detectable_difference")),
     }
-
-
-def _detectable(rate: Score) -> str:
-    """How far from 50 % a true win rate is that so many prompts show (statistics/power.py).
-
-    By the prompts without an unreadable verdict, and as if there were no ties: the worst case.
-    """
-    from meadowlark.statistics.power import detectable_win_rate
-
-    found = detectable_win_rate(rate.n - rate.n_unreadable)
-    return "" if math.isnan(found) else f"{100 * (found - 0.5):.1f}"
 
 
 def _exam_cells(row: Metrics) -> dict[str, str]:

@@ -6,6 +6,7 @@ scoring: win 1, tie 1/2, loss 0; an item scores the mean over both orders (PAPER
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from typing import Literal
 from meadowlark.errors import unknown
 from meadowlark.records import Score, Verdict, Winner
 from meadowlark.statistics import intervals
+from meadowlark.statistics.power import detectable_win_rate
 from meadowlark.statistics.wins import POINTS, Outcome, average_orders, positional_agreement, tally
 
 SEED = 42
@@ -124,6 +126,23 @@ RATES: dict[str, Callable[[Item], float | None]] = {
 }
 """The order-averaged win rate, its two bounds, and the rate as AlpaCare published it, over the
 items whose orders could both be read; each as what an item scores."""
+DETECTABLE = "smallest_detectable_difference"
+"""How far from 1/2 a true win rate must be for so many prompts to show it four times in five."""
+
+
+def detectable_difference(prompts: int) -> float | None:
+    """The smallest true difference from 1/2 that so many prompts show with a power of 80 %, as if
+    there were no ties, the worst case (statistics/power.py); None where they show none."""
+    found = detectable_win_rate(prompts)
+    return None if math.isnan(found) else found - 0.5
+
+
+def is_whole(metric: str, item: Item) -> bool:
+    """Whether a rate takes an item as wholly read: without an unreadable verdict; AlpaCare's rate,
+    which leaves out every other item, also in both orders."""
+    if metric == "win_rate_alpacare":
+        return published_points(item) is not None
+    return not any(None in outcomes for outcomes in item.values())
 
 
 def score_comparison(found: Comparison, seed: int = SEED) -> list[Score]:
@@ -131,11 +150,11 @@ def score_comparison(found: Comparison, seed: int = SEED) -> list[Score]:
 
     ``n`` is the number of items for rates over items, of verdicts for ``wins``, ``ties`` (with
     both_bad), ``losses``, ``unreadable`` and the rate in one order; ``n_unreadable`` counts in the
-    same unit those with (or that are) an unreadable verdict. A rate of which nothing could be read
-    is absent, while its bounds are there.
+    same unit those with (or that are) an unreadable verdict (:func:`is_whole`). A rate of which
+    nothing could be read is absent, while its bounds are there.
     """
     items = list(found.items.values())
-    touched = sum(any(None in outcomes for outcomes in item.values()) for item in items)
+    touched = sum(not is_whole("win_rate", item) for item in items)
     verdicts = [outcome for item in items for outcomes in item.values() for outcome in outcomes]
     unreadable = verdicts.count(None)
     scores: list[Score] = []
@@ -152,7 +171,11 @@ def score_comparison(found: Comparison, seed: int = SEED) -> list[Score]:
     for metric, points in RATES.items():
         read = [s for s in map(points, items) if s is not None]
         if read:
-            add(metric, sum(read) / len(read), _interval(read, seed), len(items), touched)
+            lost = sum(not is_whole(metric, item) for item in items)
+            add(metric, sum(read) / len(read), _interval(read, seed), len(items), lost)
+    detectable = detectable_difference(len(items) - touched)
+    if detectable is not None:
+        add(DETECTABLE, detectable, (None, None), len(items), touched)
     counts = tally(outcome for outcome in verdicts if outcome is not None)
     for metric, value in (*counts._asdict().items(), ("unreadable", unreadable)):
         add(metric, value, (None, None), len(verdicts), unreadable)

@@ -11,6 +11,7 @@ had all unreadable verdicts been losses or wins.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -32,10 +33,13 @@ from meadowlark.errors import UserError, unknown
 from meadowlark.evaluate import measures, overlap
 from meadowlark.evaluate.alpaca_eval import to_annotations
 from meadowlark.evaluate.comparison import (
+    DETECTABLE,
     RATES,
     SEED,
     Comparison,
     comparisons,
+    detectable_difference,
+    is_whole,
     item_points,
     oriented,
     score_comparison,
@@ -48,6 +52,7 @@ from meadowlark.evaluate.verdicts import read_verdicts
 from meadowlark.records import Answer, Question, Rejected, Score, Verdict
 from meadowlark.statistics import intervals
 from meadowlark.statistics.human import preference_table
+from meadowlark.statistics.raters import REPLACED, last_votes
 from meadowlark.tasks.summaries import SUMMARIES
 
 JURIES = (measures.JURY, measures.PEOPLE)
@@ -81,68 +86,104 @@ def score_verdicts(
     scores: list[Score] = []
     for one in found:
         own = by_pair[one.criterion, one.by, one.model, one.reference]
-        scores += score_comparison(one, seed)
+        whole = score_comparison(one, seed)
+        if one.by == measures.PEOPLE:  # a majority over both orders has none of its own
+            whole = [s for s in whole if not s.metric.startswith("win_rate_shown_")]
+        scores += whole
         scores += measures.consistent(one, seed)
         scores += measures.preferences(one, own)
         scores += measures.lengths(one, own, texts)
+    lines = _unlabelled(rows, texts)
     by_judge: dict[tuple[str, str], list[Comparison]] = {}
     for one in found:
         by_judge.setdefault((one.criterion, one.by), []).append(one)
     for judged in by_judge.values():
         for name in dict.fromkeys(one.model for one in judged):
             group = [one for one in judged if one.model == name]
-            if len(group) > 1:
-                scores += _average(group, seed)
-            scores += _by_label(group, texts, seed)
+            made = [_average(group, seed)] if len(group) > 1 else []
+            for added, told in (*made, _by_label(group, texts, seed)):
+                scores += added
+                lines += told if group[0].by not in JURIES else []
         scores += measures.paired_models(judged)
     rated, unrated = measures.ratings((*rows, *voted))
     scores += rated + measures.raters(rows)
-    warnings = [line for one in found if one.by not in JURIES for line in _warnings(one)] + unrated
+    warnings = [line for one in found if one.by not in JURIES for line in _warnings(one)]
+    warnings += lines + unrated
     if any(one.by == overlap.BY for one in found):
         warnings.append(f"{overlap.BY} is {overlap.NOTICE}")
     return scores, rows, warnings
 
 
-def _average(group: Sequence[Comparison], seed: int, label: str = "") -> list[Score]:
-    """AlpaCare's headline: the mean over references of the mean over items.
+def _average(
+    group: Sequence[Comparison], seed: int, label: str = ""
+) -> tuple[list[Score], list[str]]:
+    """AlpaCare's headline: the mean over references of the mean over items; and what it leaves out.
 
-    An item is redrawn with its verdicts against all references, since they share its prompt.
+    An item is redrawn with its verdicts against all references, since they share its prompt. ``n``
+    counts the items judged against any of the references.
     """
     first = group[0]
-    over = f"average over {len(group)} references"
-    task = f"{first.criterion} ({first.by}): {over}{label}"
+    what = f"average over {len(group)} references"
     if len(group) == 1:
-        task = f"{first.task}{label}"
+        what = f"against {first.reference}"
+    task = f"{first.criterion} ({first.by}): {what}{label}"
     ids = sorted({item for comparison in group for item in comparison.items})
-    touched = sum(
-        any(None in outcomes for c in group for outcomes in c.items.get(i, {}).values())
-        for i in ids
-    )
-    scores = []
+    held = [[comparison.items.get(item) for comparison in group] for item in ids]
+    whose = f"({first.model}, {first.criterion}, {first.by})"
+    scores: list[Score] = []
+    lines: list[str] = []
+
+    def touched(metric: str) -> int:
+        return sum(any(i is not None and not is_whole(metric, i) for i in row) for row in held)
+
     for metric, points in RATES.items():
-        table = np.full((len(ids), len(group)), np.nan)
-        for column, comparison in enumerate(group):
-            for row, item in enumerate(ids):
-                value = points(comparison.items.get(item, {}))
-                table[row, column] = np.nan if value is None else value
-        if np.isnan(table).all(axis=0).any():
-            continue  # one reference has nothing to average; its own scores and warning say so
+        values = [[None if item is None else points(item) for item in row] for row in held]
+        table = np.array([[np.nan if v is None else v for v in row] for row in values])
+        empty = np.isnan(table).all(axis=0)
+        if empty.any():
+            if metric == "win_rate":
+                names = ", ".join(c.reference for c, no in zip(group, empty, strict=True) if no)
+                lines.append(
+                    f"no win rate {what}{label} {whose}, its bounds only: nothing could be read "
+                    f"against {names}"
+                )
+            continue
         mean = float(np.mean([np.nanmean(column) for column in table.T]))
         low: float | None = None
         high: float | None = None
-        values = table[~np.isnan(table)]
-        if len(ids) > 1 and values.min() < values.max():
+        read = table[~np.isnan(table)]
+        if len(ids) > 1 and read.min() < read.max():
             low, high = intervals.percentiles(intervals.bootstrap_average(table, seed))
         else:  # redraws cannot vary
             rows = [float(np.nanmean(row)) for row in table if not np.isnan(row).all()]
             low, high = intervals.rate_interval(rows, seed) or (None, None)
-        scores.append(Score(task, first.model, metric, mean, low, high, len(ids), touched))
-    return scores
+        lost = touched(metric)
+        scores.append(Score(task, first.model, metric, mean, low, high, len(ids), lost))
+    lost = touched("win_rate")
+    detectable = detectable_difference(len(ids) - lost)
+    if detectable is not None:
+        scores.append(Score(task, first.model, DETECTABLE, detectable, None, None, len(ids), lost))
+    partly = sum(None in row for row in held)
+    if partly and not label:
+        lines.append(
+            f"{partly:,} of {len(ids):,} items were not judged against every reference {whose}: "
+            "the average takes each reference over the items that it has"
+        )
+    return scores, lines
 
 
-def _by_label(group: Sequence[Comparison], texts: Texts, seed: int) -> list[Score]:
-    """The win rate over the items of each label (difficulty 3, topic cardiology)."""
+def _by_label(
+    group: Sequence[Comparison], texts: Texts, seed: int
+) -> tuple[list[Score], list[str]]:
+    """The win rate over the items of each label (difficulty 3, topic cardiology), and which
+    references lack a label's items.
+
+    Such a label is averaged over the references that have it, and its task's name says over how
+    many that is.
+    """
     scores: list[Score] = []
+    lines: list[str] = []
+    first = group[0]
     for kind, labels in sorted(texts.labels.items()):
         for label in sorted(set(labels.values())):
             own = [
@@ -151,10 +192,31 @@ def _by_label(group: Sequence[Comparison], texts: Texts, seed: int) -> list[Scor
                 )
                 for one in group
             ]
+            lacking = [one.reference for one in own if not one.items]
             own = [one for one in own if one.items]
-            if len(own) == len(group):
-                scores += _average(own, seed, f" · {kind} {label}")
-    return scores
+            if not own:
+                continue
+            made, told = _average(own, seed, f" · {kind} {label}")
+            scores += made
+            lines += told
+            if lacking:
+                lines.append(
+                    f"{kind} {label}: no item was judged against {', '.join(lacking)}, so it is "
+                    f"scored over {len(own)} of {len(group)} references and does not compare with "
+                    f"the others ({first.model}, {first.criterion}, {first.by})"
+                )
+    return scores, lines
+
+
+def _unlabelled(verdicts: Sequence[Verdict], texts: Texts) -> list[str]:
+    """For each kind of label, how many of the items judged have none, since they are in no score by
+    it."""
+    judged = {verdict.item for verdict in verdicts}
+    return [
+        f"{count:,} of {len(judged):,} items have no {kind}, and are in no score by {kind}"
+        for kind, labels in sorted(texts.labels.items())
+        if (count := len(judged - labels.keys()))
+    ]
 
 
 def _warnings(found: Comparison) -> list[str]:
@@ -177,7 +239,8 @@ def _warnings(found: Comparison) -> list[str]:
 @dataclass(frozen=True)
 class Scored:
     """What came of the inputs: scores, the oriented verdicts (none for exams and grades), what was
-    no verdict, warnings, and the verdicts in AlpacaEval's layout where their texts are known."""
+    no verdict or replaced by a later one, warnings, and the verdicts in AlpacaEval's layout where
+    their texts are known."""
 
     scores: list[Score]
     verdicts: list[Verdict]
@@ -253,8 +316,16 @@ def compute(
         rejected += bad
     if reading is not None and not any(v.raw and v.by.startswith("judge:") for v in verdicts):
         raise UserError("--reading reads a judge's text, and no verdict here has one; leave it out")
+    verdicts, replaced = last_votes(verdicts)
     texts = read_texts(inputs, groups)
     scores, rows, warnings = score_verdicts(verdicts, model, seed, texts)
+    counts = Counter(one.row.by for one in replaced)
+    warnings += [
+        f"{count:,} of the verdicts by {by} {'is' if count == 1 else 'are'} {REPLACED}, and count "
+        "nowhere; see rejected.parquet"
+        for by, count in sorted(counts.items())
+    ]
+    rejected += replaced
     warnings += _left_out(inputs)
     return Scored(scores, rows, rejected, warnings, _annotations(rows, inputs))
 

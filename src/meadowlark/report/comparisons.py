@@ -40,6 +40,7 @@ from meadowlark.report.findings import (
     is_borderline,
     overall,
     rater,
+    reach,
     reference_ranks,
     speakers_of,
 )
@@ -77,7 +78,8 @@ def section(lineage: Lineage) -> Section | None:
     rates = [s for s in told_scores if s.metric == "win_rate"]
     blocks += findings_of(told_scores, names)
     told_words = answers_in_words(told_scores, names) + grades_in_words(told_scores, names)
-    blocks += [Prose(sentence) for sentence in told_words]
+    told_words.append(reach(told_scores))
+    blocks += [Prose(sentence) for sentence in told_words if sentence]
     if verdicts:
         order = " ".join(glossary.order_effect(verdicts, told_scores, names))
         blocks.append(Prose(f"{glossary.how_many(verdicts)} {order}".rstrip()))
@@ -94,7 +96,7 @@ def section(lineage: Lineage) -> Section | None:
         blocks.append(_rate_plot(whole, names))
     elif whole:
         blocks += _bar_plots(whole, names, "reference", "win-rates")
-    blocks += _label_plots(rates, names, _labelled_by(lineage))
+    blocks += _label_plots(told_scores, names, _labelled_by(lineage))
     if scored:
         if verdicts:  # the table of verdicts has the counts, by order
             scored = [(run, s) for run, s in scored if s.metric not in COUNTS]
@@ -169,6 +171,7 @@ def _bar_plots(
         words = "; ".join(
             f"{names[s.model]}, {_category(s, names)}: {percent(s.value)}" for s in own
         )
+        of = _of(own)
         drawn = plots.bar_plot(
             f"{name}-{number_}",
             f"Win rates by {axis}",
@@ -176,24 +179,40 @@ def _bar_plots(
             categories,
             bars,
             x_label=axis,
-            y_label="win rate (%)",
+            y_label=f"win rate{f', {of}' if of.startswith(AVERAGE) else ''} (%)",
             reference=plots.Reference("equal, 50 %", 0.5),
             counts=[max(s.n for s in own if _category(s, names) == c) for c in categories],
         )
         who = f", according to {rater(judge)}" if len(chosen) > 1 else ""
-        caption = (
-            f"Win rates by {axis}{_over(own)} with 95 % intervals{who}. n: prompts behind each."
-        )
+        by = f", each bar the {of}," if of.startswith(AVERAGE) else f" ({of})" if of else ""
+        caption = f"Win rates by {axis}{by} with 95 % intervals{who}. n: prompts behind each."
         if notes is not None:
             caption = " ".join([caption, *notes(own)])
         figures.append(Figure(drawn, caption))
     return figures
 
 
-def _over(rates: Sequence[Score]) -> str:
-    """Against whom, where every rate of a plot by label is against the same."""
-    whom = {s.task.partition("): ")[2].partition(LABELLED)[0] for s in rates}
-    return f" ({averaged(whom.pop())})" if len(whom) == 1 else ""
+def _of(rates: Sequence[Score]) -> str:
+    """Against whom most rates of a plot by label are, or over how many reference models they are
+    averaged; empty for a plot by reference."""
+    whom = [s.task.partition("): ")[2].partition(LABELLED) for s in rates]
+    told = Counter(of for of, labelled, _ in whom if labelled)
+    return averaged(told.most_common(1)[0][0]) if told else ""
+
+
+def _over_fewer(rates: Sequence[Score], kind: str, names: dict[str, str]) -> list[str]:
+    """Which labels are not averaged over as many reference models as the others, a line each."""
+    of = _of(rates)
+    odd: dict[str, list[str]] = {}
+    for s in rates:
+        own = _of([s])
+        if own != of:
+            odd.setdefault(own, []).append(_category(s, names))
+    return [
+        f"{kind.capitalize()} {', '.join(dict.fromkeys(labels))}: {own} only, since the others "
+        "lack such prompts; it does not compare with the rest."
+        for own, labels in odd.items()
+    ]
 
 
 def _category(s: Score, names: dict[str, str]) -> str:
@@ -205,47 +224,65 @@ def _category(s: Score, names: dict[str, str]) -> str:
 
 
 def _label_plots(
-    rates: Sequence[Score], names: dict[str, str], labelled_by: str = ""
+    scores: Sequence[Score], names: dict[str, str], labelled_by: str = ""
 ) -> list[Figure]:
     """Win rates by difficulty, by topic and so on, where scores by label are there."""
     kinds: dict[str, list[Score]] = {}
-    for s in rates:
-        if LABELLED in s.task:
+    for s in scores:
+        if LABELLED in s.task and s.metric in ("win_rate", "win_rate_unreadable_lost"):
             kinds.setdefault(s.task.rpartition(LABELLED)[2].partition(" ")[0], []).append(s)
     figures = []
     for kind, own in kinds.items():
-        counts: dict[str, int] = {}
+        rates = [s for s in own if s.metric == "win_rate"]
+        counts: dict[str, int] = {}  # of the bounds too, which a label without a win rate has
         for s in own:
             label = _category(s, names)
             counts[label] = max(counts.get(label, 0), s.n)
-        most = sorted(counts, key=lambda label: (-counts[label], label))[:MOST_ROWS]
+        told = {_category(s, names) for s in rates}
+        most = sorted(told, key=lambda label: (-counts[label], label))[:MOST_ROWS]
+        lines = _labels_in_words(kind, counts, told, len(most), scores)
         scale = glossary.scale(kind, counts, labelled_by)
-        whole = max((s.n for s in overall(rates)), default=0)
-        missing = whole - sum(counts.values())
 
         def notes(
             shown: Sequence[Score],
             kind: str = kind,
-            scale: str = scale,
-            missing: int = missing,
-            whole: int = whole,
+            lines: Sequence[str] = (*filter(None, [scale]), *lines),
         ) -> list[str]:
-            lines = [scale] if scale else []
-            if missing > 0:
-                told = (
-                    f"{missing:,} of {plural(whole, 'prompt')} {'has' if missing == 1 else 'have'}"
-                )
-                lines.append(f"{told} no {kind} here.")
-            return lines + _apart_in_words(shown, kind, names)
+            fewer = _over_fewer(shown, kind, names)
+            return [*lines, *fewer, *_apart_in_words(shown, kind, names)]
 
         figures += _bar_plots(
-            [s for s in own if _category(s, names) in most],
+            [s for s in rates if _category(s, names) in most],
             names,
             kind,
             f"win-rates-{slug(kind)}",
             notes,
         )
     return figures
+
+
+def _labels_in_words(
+    kind: str, counts: dict[str, int], told: set[str], drawn: int, scores: Sequence[Score]
+) -> list[str]:
+    """What a plot by label does not show: prompts without a label, labels without a win rate, and
+    labels beyond those that it has room for."""
+    lines = []
+    whole = max((s.n for s in overall(scores)), default=0)
+    missing = whole - sum(counts.values())
+    if missing > 0:
+        has = "has" if missing == 1 else "have"
+        lines.append(f"{missing:,} of {plural(whole, 'prompt')} {has} no {kind} here.")
+    if drawn < len(told):
+        lines.append(
+            f"Drawn are the {drawn} with most prompts of {len(told):,}; the scores below have all."
+        )
+    untold = [label for label in counts if label not in told]
+    if untold:
+        lines.append(
+            f"{kind.capitalize()} {', '.join(untold)}: no win rate, since against a reference "
+            "model no verdict could be read."
+        )
+    return lines
 
 
 def _apart_in_words(rates: Sequence[Score], kind: str, names: dict[str, str]) -> list[str]:

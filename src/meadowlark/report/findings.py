@@ -34,6 +34,8 @@ UNNAMED = "unnamed"
 NAMELESS = "a judge model that the verdicts do not name"
 NEAR = 0.01
 """An interval that ends so near to equal is borderline: other prompts might tip it."""
+DETECTABLE = "smallest_detectable_difference"
+"""The metric that says how far from 50 % a true win rate must be for the prompts to show it."""
 MOST_NAMED = 6
 """So many reference models are named at a glance; of more, how many."""
 
@@ -377,6 +379,30 @@ def findings_of(scores: Sequence[Score], names: dict[str, str]) -> list[Any]:
             else "some intervals are to be expected to miss."
         )
     return [Table("findings", caption, columns, rows, tight=True), *map(Prose, averages)]
+
+
+def reach(scores: Sequence[Score]) -> str:
+    """How small a true difference so many prompts can show, in a sentence; empty where it is not
+    known. Of several comparisons, from the one with most prompts to the one with fewest."""
+    found = [
+        s
+        for s in scores
+        if s.metric == DETECTABLE and "): against " in s.task and LABELLED not in s.task
+    ]
+    speakers = speakers_of({s.task.partition("): ")[0] for s in found})
+    found = [s for s in found if s.task.partition("): ")[0] in speakers]
+    if not found:
+        return ""
+    most, fewest = (f(found, key=_by_value) for f in (min, max))
+    points, n = number(100 * most.value, 1), f"{most.n - most.n_unreadable:,} prompts"
+    if fewest.value > most.value:
+        points += f" to {number(100 * fewest.value, 1)}"
+        n += f" ({fewest.n - fewest.n_unreadable:,} in the smallest comparison)"
+    return (
+        f"What so many prompts can show: with {n}, a true win rate {points} percentage points "
+        "above or below 50 % is found four times in five; a smaller difference may well stay "
+        "undecided."
+    )
 
 
 def _by_value(s: Score) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from meadowlark.records import Score, Verdict
 from meadowlark.report.content import percent, plural
+from meadowlark.report.findings import DETECTABLE
 
 PROMPTS, VERDICTS, ANSWERS, BOTH_RATED = "prompts", "verdicts", "answers", "pairs of answers"
 
@@ -58,6 +59,11 @@ MEANINGS: dict[str, tuple[str, str]] = {
     ),
     "length_controlled_win_rate": (
         "The win rate to be expected were both answers of the same length.",
+        PROMPTS,
+    ),
+    DETECTABLE: (
+        "How far from 50\u00a0% a true win rate must be for so many prompts to show it four times "
+        "in five, as if no verdict were a tie (with ties less is enough).",
         PROMPTS,
     ),
     "strength": (
