@@ -7,9 +7,11 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from meadowlark.dataset import fingerprint, open_run, read, read_manifest
+from meadowlark.dataset import fingerprint, open_run, read, read_each, read_manifest
 from meadowlark.errors import FolderDiffers, UserError
 from meadowlark.records import Question, Record, Rejected, Turn
 
@@ -81,6 +83,22 @@ def test_a_changed_input_is_refused(data: Path, tmp_path: Path) -> None:
     data.write_text(data.read_text().replace("Explain 0", "Explain zero"))
     with pytest.raises(FolderDiffers, match=r"input data: the content of .* changed"):
         stage(data, out)
+
+
+def test_a_limit_counts_the_same_unusable_rows_of_every_kind_of_file(tmp_path: Path) -> None:
+    rows = [{"instruction": text, "input": ""} for text in ("", "a", "", "b", "", "c")]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    table = pa.Table.from_pylist(rows)  # in another's columns, so that each row is looked at
+    pq.write_table(table, tmp_path / "rows.parquet")
+    for limit, counts in ((1, (1, 1)), (2, (2, 2)), (3, (3, 3)), (None, (3, 3))):
+        for name in ("rows.jsonl", "rows.parquet"):
+            found, rejected = read(tmp_path / name, Record, limit)
+            assert (len(found), len(rejected)) == counts, (name, limit)
+    for name in ("rows.jsonl", "rows.parquet"):
+        kinds = [isinstance(row, Rejected) for row in read_each(tmp_path / name, Record)]
+        assert sorted(kinds) == [False] * 3 + [True] * 3
+    first = [isinstance(row, Rejected) for row in read_each(tmp_path / "rows.jsonl", Record)]
+    assert first == [True, False] * 3
 
 
 def test_a_raised_limit_continues_and_a_lowered_one_is_refused(data: Path, tmp_path: Path) -> None:

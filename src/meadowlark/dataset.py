@@ -182,6 +182,18 @@ def read(path: Path, kind: type[Row], limit: int | None = None) -> tuple[list[Ro
     return rows, rejected
 
 
+def read_each(path: Path, kind: type[Row]) -> Iterator[Row | Rejected]:
+    """What :func:`read` gives, row by row in the order of the file, for a reader that stops when it
+    has enough: what was unusable is then counted of the rows that were read, and of no others."""
+    file = rows_path(path, kind)
+    if file.suffix != ".parquet" and not file.is_dir():
+        yield from _parsed(file, kind, None)
+        return
+    for table, unusable in read_batches(file, kind, 4096):
+        yield from from_table(table, kind)
+        yield from unusable
+
+
 def _parsed(file: Path, kind: type[Row], limit: int | None) -> Iterator[Row | Rejected]:
     """A json, jsonl or csv file row by row, until ``limit`` usable ones have come."""
     left = limit if limit is not None else sys.maxsize
@@ -207,9 +219,8 @@ def read_batches(
         for part in _parts(file):
             with _parquet(part, kind) as source:
                 for batch in source.iter_batches(size):
-                    table, unusable = _in_our_columns(batch, kind, number)
+                    table, unusable = _in_our_columns(batch, kind, number, left)
                     number += batch.num_rows
-                    table = table.slice(0, left)
                     left -= table.num_rows
                     yield table, unusable
                     if not left:
@@ -230,18 +241,21 @@ def read_batches(
 
 
 def _in_our_columns(
-    batch: pa.RecordBatch, kind: type[Row], before: int
+    batch: pa.RecordBatch, kind: type[Row], before: int, most: int
 ) -> tuple[pa.Table, list[Rejected]]:
-    """A batch of parquet as it is where it has a noun's columns with nothing missing in its texts;
-    of a record's else what its rows are in any other file, behind ``before`` rows."""
+    """The first ``most`` rows of a batch of parquet, as it is where it has a noun's columns with
+    nothing missing in its texts; of a record's else what its rows are in any other file, behind
+    ``before`` rows, and what of the rows before the last of them is unusable."""
     table = pa.Table.from_batches([batch])
     if kind is not Record or (
         _has_our_columns(table.schema) and not any(table.column(name).null_count for name in _TEXTS)
     ):
-        return table, []
+        return table.slice(0, most), []
     rows: list[Row] = []
     rejected: list[Rejected] = []
     for number, raw in enumerate(table.to_pylist(), start=before + 1):
+        if len(rows) == most:
+            break
         made = parse_row({k: v for k, v in raw.items() if v is not None}, kind, number)
         if isinstance(made, Rejected):
             rejected.append(made)

@@ -228,6 +228,19 @@ def test_every_kind_of_prompts_is_read(tmp_path: Path, model: str, records: str)
         read_items("nowhere", None, None)
 
 
+def test_a_limit_looks_at_no_row_behind_the_last_prompt(tmp_path: Path) -> None:
+    rows = ['{"x": 1}', '{"instruction": "A?"}', "no JSON", '{"instruction": "B?"}', '{"x": 2}']
+    (tmp_path / "records.jsonl").write_text("\n".join(rows))
+    asked = [line.replace("instruction", "prompt") for line in rows]
+    (tmp_path / "questions.jsonl").write_text("\n".join(asked))
+    for name in ("records.jsonl", "questions.jsonl"):
+        counted = []
+        for limit in (1, 2, None):
+            items, rejected = read_items(str(tmp_path / name), None, limit)
+            counted.append((len(items), len(rejected)))
+        assert counted == [(1, 1), (2, 2), (2, 3)]
+
+
 def test_the_folder_says_what_made_it(tmp_path: Path, model: str, records: str) -> None:
     answer(model, records, tmp_path / "out", how=SHORT, limit=2)
     manifest = read_manifest(tmp_path / "out")

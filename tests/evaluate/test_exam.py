@@ -236,6 +236,28 @@ def test_unusable_questions_are_rejected_with_reasons(tmp_path: Path, model: str
     assert set(manifest.rows["rejected"]) == {"not a question", "no choices", "an empty choice"}
 
 
+def test_a_limit_counts_what_was_rejected_before_it_and_nothing_behind(
+    tmp_path: Path, model: str
+) -> None:
+    good = [
+        {"id": f"g{n}", "question": "Q?", "choices": ["x", "y"], "answer": "A"} for n in range(4)
+    ]
+    bad = {"id": "b", "question": "Q?", "choices": ["x", "y"], "answer": "Z"}
+    free = {"id": "f", "question": "Q?", "target": "because"}
+    rows = [bad, good[0], good[0], free, good[1], bad, bad, good[2], free, good[3]]
+    (tmp_path / "mixed.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for limit, in_, kept, rejected in (
+        (1, 2, 1, {"not a question": 1}),
+        (2, 5, 2, {"no choices": 1, "not a question": 1, "repeated id": 1}),
+        (3, 8, 3, {"no choices": 1, "not a question": 3, "repeated id": 1}),
+        (9, 10, 4, {"no choices": 2, "not a question": 3, "repeated id": 1}),
+    ):
+        exam(model, [str(tmp_path / "mixed.jsonl")], tmp_path / "out", limit=limit)
+        found = read_manifest(tmp_path / "out").rows
+        assert (found["in"], found["kept"]) == (in_, kept)
+        assert found["rejected"] == rejected
+
+
 def test_a_model_that_finds_all_letters_alike_is_said_to(tmp_path: Path) -> None:
     folder = make_tiny_model(tmp_path / "model")
     weights = LlamaForCausalLM.from_pretrained(folder)

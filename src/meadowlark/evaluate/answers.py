@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from meadowlark.dataset import FILE_OF, JOURNAL, MANIFEST, Run, open_run, read
+from meadowlark.dataset import FILE_OF, JOURNAL, MANIFEST, Run, open_run, read_each
 from meadowlark.errors import UserError, unknown
 from meadowlark.evaluate.exam_prompts import exam_turns
 from meadowlark.evaluate.examined import Subject, examined
@@ -182,20 +182,21 @@ def read_items(
 ) -> tuple[list[Item], list[Rejected]]:
     """The prompts with their conversations. Ids stay: a record's, a question's, a task's.
 
-    A folder with questions gives those, else its records. In a file, a row with an instruction or
+    A folder with questions gives those, else its records. ``limit`` takes the first usable ones,
+    and rows behind the last of them are not looked at. In a file, a row with an instruction or
     messages is a record (its output becomes the target), one with a prompt or question a question.
     """
-    rejected: list[Rejected] = []
     if _is_task(prompts):
-        questions, rejected = load(resolve(prompts, data))
-        items = [Item(q, tuple(question_turns(q))) for q in questions]
-    else:
-        items, rejected = _read_path(Path(prompts))
+        questions, rejected = load(resolve(prompts, data), limit)
+        return [Item(q, tuple(question_turns(q))) for q in questions], rejected
+    rejected = []
     kept: dict[str, Item] = {}
-    for item in items:
+    for item in _read_path(Path(prompts)):
         if limit is not None and len(kept) >= limit:
             break
-        if item.question.id in kept:
+        if isinstance(item, Rejected):
+            rejected.append(item)
+        elif item.question.id in kept:
             rejected.append(Rejected(item.question, "repeated id", item.question.id))
         else:
             kept[item.question.id] = item
@@ -204,28 +205,37 @@ def read_items(
     return list(kept.values()), rejected
 
 
-def _read_path(path: Path) -> tuple[list[Item], list[Rejected]]:
+def _read_path(path: Path) -> Iterator[Item | Rejected]:
+    """The prompts of a folder or file and its unusable rows, in order."""
     if not path.exists():
         known = ", ".join(TASKS)
         raise UserError(f"no such file, folder or task: {path}. Known tasks: {known}")
     if path.is_dir() and (path / MANIFEST).exists() and (path / FILE_OF[Question]).exists():
-        return _questions(path)
+        yield from _questions(path)
+        return
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
 
         if "instruction" not in pq.read_schema(path).names:
-            return _questions(path)
-    records, bad = read(path, Record)
-    if not records:
-        return _questions(path)
-    items = [_item_of(record, path) for record in records]
-    return items, [Rejected(Question("", "", ""), r.reason, r.detail) for r in bad]
+            yield from _questions(path)
+            return
+    if all(isinstance(row, Rejected) for row in read_each(path, Record)):
+        yield from _questions(path)
+        return
+    for row in read_each(path, Record):
+        if isinstance(row, Rejected):
+            yield Rejected(Question("", "", ""), row.reason, row.detail)
+        else:
+            yield _item_of(row, path)
 
 
-def _questions(path: Path) -> tuple[list[Item], list[Rejected]]:
-    questions, bad = read(path, Question)
-    questions = [q if q.task else replace(q, task=path.stem) for q in questions]
-    return [Item(q, tuple(question_turns(q))) for q in questions], bad
+def _questions(path: Path) -> Iterator[Item | Rejected]:
+    for row in read_each(path, Question):
+        if isinstance(row, Rejected):
+            yield row
+        else:
+            question = row if row.task else replace(row, task=path.stem)
+            yield Item(question, tuple(question_turns(question)))
 
 
 def question_turns(question: Question) -> list[Turn]:

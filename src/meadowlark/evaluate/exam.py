@@ -128,7 +128,8 @@ def choose_files(
 def read_exam(chosen: Sequence[TaskFiles], limit: int | None, how: ExamOptions) -> Exam:
     """The first ``limit`` usable questions of each task.
 
-    A row without choices, without an answer key or with an empty choice is rejected. Raises
+    A row before the last of these without choices, without an answer key or with an empty choice is
+    rejected. Raises
     UserError for a prompt set, which `answer` is for, and for an id that two tasks share.
     """
     questions: dict[str, Question] = {}
@@ -149,7 +150,9 @@ def read_exam(chosen: Sequence[TaskFiles], limit: int | None, how: ExamOptions) 
             )
         if examples:
             worked[files.name] = {k: [q.id for q in found] for k, found in examples.items()}
-        for question in _usable(files, rejected)[:limit]:
+        found, bad = load(files, limit, _fault)
+        rejected += bad
+        for question in found:
             if question.id in questions:
                 raise UserError(
                     f"the id {question.id!r} is in both {questions[question.id].task} and "
@@ -165,19 +168,6 @@ def read_exam(chosen: Sequence[TaskFiles], limit: int | None, how: ExamOptions) 
             "--scoring text, or leave it away"
         )
     return Exam(list(questions.values()), askings, worked, rejected)
-
-
-def _usable(files: TaskFiles, rejected: list[Rejected]) -> list[Question]:
-    rows, bad = load(files)
-    rejected += bad
-    usable = []
-    for question in rows:
-        fault = _fault(question)
-        if fault:
-            rejected.append(Rejected(question, fault))
-        else:
-            usable.append(question)
-    return usable
 
 
 def _fault(question: Question) -> str:

@@ -116,10 +116,9 @@ def examine_by_protocol(
     questions: list[Question] = []
     rejected: list[Rejected] = []
     for files in chosen:
-        found, bad = load(files)
-        lettered = [q for q in found if q.target in letters(len(q.choices))]
-        rejected += bad + [Rejected(q, "no answer key") for q in found if q not in lettered]
-        questions += lettered[:limit]
+        found, bad = load(files, limit, _fault)
+        rejected += bad
+        questions += found
     if not questions or len({q.id for q in questions}) < len(questions):
         raise UserError("expected multiple-choice questions with an answer key, each id once")
     opened = subject.open_local()
@@ -150,6 +149,10 @@ def examine_by_protocol(
         )
         partial.remove()
     return run
+
+
+def _fault(question: Question) -> str:
+    return "" if question.target in letters(len(question.choices)) else "no answer key"
 
 
 def _restore(run: Run, partial: PartialAnswers) -> None:

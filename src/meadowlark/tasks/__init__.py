@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from meadowlark.dataset import read
+from meadowlark.dataset import read_each
 from meadowlark.errors import UserError, unknown
 from meadowlark.records import Question, Rejected
 from meadowlark.tasks.alpaca_eval import ALPACA_EVAL
@@ -130,21 +130,34 @@ def _found(
     return TaskFiles(task, task.name, look(()), look(task.examples.files))
 
 
-def load(files: TaskFiles) -> tuple[list[Question], list[Rejected]]:
-    """The questions of a task, and the rows that could not be read or repeat an id."""
-    rejected: list[Rejected] = []
+def load(
+    files: TaskFiles, limit: int | None = None, fault: Callable[[Question], str] = lambda _: ""
+) -> tuple[list[Question], list[Rejected]]:
+    """The first ``limit`` questions of a task without a fault, and which of the rows up to the last
+    of them could not be read, repeat an id or have a fault (the reason that ``fault`` gives)."""
+    made: Iterable[Question | Rejected]
     if files.task is not None:
-        questions: Iterable[Question] = files.task.load(files.paths)
+        made = files.task.load(files.paths)
     else:
-        questions, rejected = read(files.paths[0], Question)
-        questions = [replace(q, task=q.task or files.name) for q in questions]
+        made = read_each(files.paths[0], Question)
     kept: dict[str, Question] = {}
-    for question in questions:
+    rejected: list[Rejected] = []
+    some = False
+    for one in made:
+        if limit is not None and len(kept) >= limit:
+            break
+        if isinstance(one, Rejected):
+            rejected.append(one)
+            continue
+        some = True
+        question = one if one.task else replace(one, task=files.name)
         if question.id in kept:
             rejected.append(Rejected(question, "repeated id", question.id))
+        elif reason := fault(question):
+            rejected.append(Rejected(question, reason))
         else:
             kept[question.id] = question
-    if not kept:
+    if not some:
         raise UserError(f"{files.name}: no question could be read from {files.paths[0]}")
     return list(kept.values()), rejected
 
