@@ -1,5 +1,6 @@
 """The command line as a whole: help one can learn from, and how mistakes end."""
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from meadowlark.cli import VERBS, app, run
+from meadowlark.evaluate.answers import AnswerOptions
+from meadowlark.evaluate.exam import ExamOptions
+from meadowlark.llm import Policy
 
 EXISTING = [verb for verbs in VERBS.values() for verb in verbs]
 
@@ -32,6 +36,21 @@ def test_every_verb_explains_itself_with_an_example(
 def test_no_verb_exists_that_is_not_built() -> None:
     built = {command.name for command in app.registered_commands}
     assert built == set(EXISTING)
+
+
+def test_every_verb_that_asks_models_begins_with_as_many_requests() -> None:
+    """The default of ``Policy``, from which the dispatcher grows as far as the server allows."""
+    commands = {
+        c.name: inspect.signature(c.callback) for c in app.registered_commands if c.callback
+    }
+    asking = {
+        name: signature.parameters["concurrency"].default
+        for name, signature in commands.items()
+        if "concurrency" in signature.parameters
+    }
+    assert {"answer", "exam", "judge", "generate", "respond", "rephrase"} <= asking.keys()
+    assert set(asking.values()) == {Policy().concurrency}
+    assert AnswerOptions().concurrency == ExamOptions().concurrency == Policy().concurrency
 
 
 def test_a_mistyped_verb_or_option_is_exit_2_with_a_suggestion(

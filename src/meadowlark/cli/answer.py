@@ -65,7 +65,7 @@ def answer(
         int | None,
         typer.Option("--context", min=2, help="Most tokens of prompt and answer together (hf:)."),
     ] = None,
-    concurrency: InFlight = 5,
+    concurrency: InFlight = 16,
     name: Annotated[
         str, typer.Option("--name", help="What answers call the model (default: its path or id).")
     ] = "",

@@ -86,7 +86,7 @@ class AnswerOptions:
     top_k: int | None = None
     batch: int | None = None
     context: int | None = None
-    concurrency: int = 5
+    concurrency: int = 16
 
     def sampling(self, seed: int) -> Sampling:
         """The sampling of every request; a greedy one has no seed."""
