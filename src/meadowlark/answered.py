@@ -1,24 +1,22 @@
 """One model's answers with the questions they answer, and the same questions in another's answers.
 
-A folder that a stage wrote (``answers.parquet`` and ``questions.parquet``), or a file of published
-answers (AlpaCare's and AlpacaEval's layouts), comes in; what compares two models (a judge, people,
+A folder that a stage wrote (``answers.parquet`` and ``questions.parquet``), or a file of answers
+that another program wrote (``answer_files``), comes in; what compares two models (a judge, people,
 the overlap, the paired exam) works on the joined form that comes out.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from meadowlark.answer_files import Given, name_of, read_given
 from meadowlark.dataset import FILE_OF, read
 from meadowlark.errors import UserError
-from meadowlark.layouts import absent_to_empty, raw_rows
 from meadowlark.records import Answer, Question
-from meadowlark.templates import split_content, user_content
+from meadowlark.templates import split_content
 
 
 @dataclass(frozen=True)
@@ -89,65 +87,43 @@ def _draw(answer: Answer) -> int:
     return answer.draw
 
 
-# --------------------------------------------------------------------------- published answers
-
-_ANSWER_KEYS = ("response", "output", "answer", "text")
-_CLAUDE = re.compile(r"\s*Human:\s*(.*?)\s*Assistant:\s*", re.DOTALL)
-
-
+# --------------------------------------------------------------------------- files of others
 def read_answer_file(path: Path) -> Answered:
-    """A file of published answers, a row each: instruction (and input) or prompt, and the answer.
+    """A file of answers that another program wrote (:mod:`meadowlark.answer_files` says which).
 
-    The answer is ``response`` or ``output``; the model is ``generator`` where rows have it, else
-    the file's folder and name (``gpt-4/medsi_output``). An item is known by ``id``, else by a hash
-    of its prompt. A row without a prompt or an answer, or a repeated id, is a UserError: an answer
-    that is left out would not be missed.
+    The model is what the rows call it, else named after the folder and the file. An item is known
+    by the row's id, else by a hash of its prompt. A row without a prompt or an answer, or a
+    repeated id, is a UserError: an answer that is left out would not be missed.
     """
     if not path.is_file():
         raise UserError(
             f"no such folder or file of answers: {path}. Expected a folder that `meadowlark "
             "answer` wrote, or a .json, .jsonl or .csv file whose rows hold instruction (and "
-            "input) or prompt, and response or output; NAME=PATH names the model"
+            "input) or prompt, and response or output, or messages; or lm-eval's samples; "
+            "NAME=PATH names the model"
         )
     questions: dict[str, Question] = {}
     answers: dict[str, tuple[Answer, ...]] = {}
     models: set[str] = set()
-    for number, raw in enumerate(raw_rows(path), start=1):
-        if not isinstance(raw, Mapping):
-            raise UserError(f"{path}, row {number}: not a JSON object")
-        text = next((raw[key] for key in _ANSWER_KEYS if isinstance(raw.get(key), str)), None)
-        prompt = _prompt_of(raw)
-        if text is None or not prompt:
-            raise UserError(
-                f"{path}, row {number}: expected instruction (and input) or prompt, and response "
-                f"or output; it has {', '.join(map(str, raw)) or 'nothing'}"
-            )
-        item = str(raw.get("id", "")) or hashlib.sha256(prompt.encode()).hexdigest()[:20]
-        if item in questions:
-            named = f"the item {item!r}" if raw.get("id") else f"the prompt {prompt[:60]!r}"
+    first: dict[str, Given] = {}
+    for number, row in enumerate(read_given(path), start=1):
+        item = row.item or hashlib.sha256(row.prompt.encode()).hexdigest()[:20]
+        if item in first:
+            if row.again and row == first[item]:
+                continue  # lm-eval's row once more, for another of its filters
+            named = f"the item {item!r}" if row.item else f"the prompt {row.prompt[:60]!r}"
             raise UserError(f"{path}, row {number}: {named} is answered twice")
-        group = str(raw.get("group") or raw.get("difficulty") or raw.get("topic") or "")
-        questions[item] = Question(item, str(raw.get("dataset") or path.stem), prompt, group=group)
-        models.add(str(raw.get("generator") or ""))
-        status = "ok" if text.strip() else "empty"
-        answers[item] = (Answer(item, "", text=text.strip(), status=status),)  # type: ignore[arg-type]
-    if not questions:
-        raise UserError(f"{path} holds no answers")
+        first[item] = row
+        models.add(row.model)
+        questions[item] = Question(item, row.task, row.prompt, target=row.target, group=row.group)
+        answers[item] = tuple(
+            Answer(item, "", draw, text.strip(), status="ok" if text.strip() else "empty")
+            for draw, text in enumerate(row.texts)
+        )
     if len(models) != 1:
         raise UserError(f"{path} must hold one model's answers, not those of {sorted(models)}")
-    place = path.resolve()
-    name = models.pop() or f"{place.parent.name}/{place.stem}".lstrip("/")
+    name = models.pop() or name_of(path)
     return _renamed(Answered(path, name, questions, answers), name)
-
-
-def _prompt_of(raw: Mapping[str, Any]) -> str:
-    if "instruction" in raw:
-        instruction = str(raw["instruction"] or "")
-        given = absent_to_empty(str(raw.get("input") or ""))
-        return user_content(instruction, given) if instruction and given else instruction or given
-    prompt = str(raw.get("prompt") or raw.get("question") or "")
-    wrapped = _CLAUDE.fullmatch(prompt)
-    return wrapped[1] if wrapped else prompt
 
 
 # --------------------------------------------------------------------------- the same questions

@@ -69,9 +69,9 @@ def annotate(
 ) -> None:
     """Let people compare two models' answers blindly, or review rows, in the browser.
 
-    Compare: two folders of `meadowlark answer`, or files of published answers as
+    Compare: two folders of `meadowlark answer`, or files of other programs as
     `judge` takes them (rows with instruction and input, or prompt, and response
-    or output). People see prompt and answers, never a model's name, and judge
+    or output; chats as messages; lm-eval's samples). People see prompt and answers, never a model's name, and judge
     correctness and helpfulness apart. Review (--rows): they accept, edit or
     reject each row of a data set.
 

@@ -29,7 +29,7 @@ OVERLAP = "overlap"
 
 def judge(
     answers: Annotated[
-        str, typer.Argument(help="The model's answers: a folder, or a file of published answers.")
+        str, typer.Argument(help="The model's answers: a folder, or a file of answers.")
     ],
     out: Out,
     judge: Annotated[
@@ -117,8 +117,10 @@ def judge(
     """Compare a model's answers with other models', or grade them one by one.
 
     ANSWERS and each REFERENCE are folders of `meadowlark answer`, or files of
-    published answers (rows with instruction and input, or prompt, and response
-    or output). Questions are matched by id, else by their text.
+    other programs: rows with instruction and input, or prompt, and response or
+    output; chats as messages, whose last turn is the answer; or the samples that
+    lm-eval writes with --log_samples. Questions are matched by id, else by their
+    text.
 
     A pair protocol asks every judge about each item, reference and order. Its
     verdict is read strictly: what states no single choice is "unreadable",
