@@ -87,6 +87,13 @@ def test_references_stand_in_one_order_in_every_table_and_plot(made: Path) -> No
         *singles,
         "average over 3 references",
     ]
+    # The page of verdicts has the same order, in its lines and in the answers side by side.
+    viewed = (made / "verdicts.html").read_text()
+    articles = viewed.split("<article")[1:]
+    assert len(articles) == len(ITEMS)
+    for article in articles:
+        assert re.findall(r'<th scope="row">m against (\w+)', article) == order
+        assert re.findall(r'<p class="who">(\w+)</p><p class="words"', article) == ["m", *order]
     html = (made / "report.html").read_text()
     drawings = re.findall(
         r'<svg class="plot" role="img" aria-labelledby="(?:win-rates|verdicts)-t.*?</svg>', html

@@ -71,9 +71,9 @@ def annotate(
 
     Compare: two folders of `meadowlark answer`, or files of other programs as
     `judge` takes them (rows with instruction and input, or prompt, and response
-    or output; chats as messages; lm-eval's samples). People see prompt and answers, never a model's name, and judge
-    correctness and helpfulness apart. Review (--rows): they accept, edit or
-    reject each row of a data set.
+    or output; chats as messages; lm-eval's samples). People see prompt and
+    answers, never a model's name, and judge correctness and helpfulness apart.
+    Review (--rows): they accept, edit or reject each row of a data set.
 
     Everybody signs in by a link of their own; the links are written to
     OUT/links.txt, which only you may read, the administrator's first. Order and

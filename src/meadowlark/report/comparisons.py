@@ -6,7 +6,7 @@ Reads ``scores.json`` and ``verdicts.parquet`` of a judge's run and of the runs 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -344,6 +344,25 @@ def _place_shown(row: Cells) -> str:
     return {row["a"]: "first", row["b"]: "second"}.get(row["shown_first"], "both, in all")
 
 
+Judged = tuple[str, str, str, str]
+"""Who judged, the criterion, and the two models."""
+
+
+def in_order(judged: Iterable[Judged], scores: Sequence[Score]) -> list[Judged]:
+    """What was judged in the one order of the report: by rater, criterion and model as they come,
+    then the model hardest to beat first (:func:`reference_ranks`)."""
+    found = list(dict.fromkeys(judged))
+    ranks = reference_ranks(scores)
+    places = [list(dict.fromkeys(one[part] for one in found)) for part in range(3)]
+    return sorted(
+        found,
+        key=lambda one: (
+            *(places[part].index(one[part]) for part in range(3)),
+            ranks.get(one[3], len(ranks)),
+        ),
+    )
+
+
 def _verdict_blocks(
     verdicts: Sequence[Verdict], names: dict[str, str], scores: Sequence[Score]
 ) -> list[Any]:
@@ -355,18 +374,8 @@ def _verdict_blocks(
     bars = []
     told_n = []
     alone = len({a for _, _, a, _ in counts}) == 1
-    ranks = reference_ranks(scores)
-    places = {
-        name: [*dict.fromkeys(k[n] for k in counts)] for n, name in enumerate(("by", "c", "a"))
-    }
-    ordered = sorted(
-        counts.items(),
-        key=lambda held: (
-            *(places[name].index(held[0][n]) for n, name in enumerate(("by", "c", "a"))),
-            ranks.get(held[0][3], len(ranks)),
-        ),
-    )
-    for (by, criterion, a, b), by_order in ordered:
+    for by, criterion, a, b in in_order(counts, scores):
+        by_order = counts[by, criterion, a, b]
         total: Counter[str] = sum(by_order.values(), Counter())
         n = sum(total.values())
         title = f"against {names[b]}" if alone else f"{names[a]} against {names[b]}"

@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from meadowlark.records import Answer, Question, Verdict, Winner
+from meadowlark.records import Answer, Question, Score, Verdict, Winner
 from meadowlark.report import comparisons, findings
 from meadowlark.report.content import Side, plural
 from meadowlark.report.examples import clip
@@ -96,10 +96,12 @@ def flags_of(verdicts: Iterable[Verdict]) -> dict[tuple[Pair, str], list[str]]:
 
 def pages(lineage: Lineage, research: str) -> dict[str, str]:
     """The pages by file name; none where no run holds verdicts."""
-    verdicts = comparisons.verdicts_of(lineage, compared(lineage))
+    runs = compared(lineage)
+    verdicts = comparisons.verdicts_of(lineage, runs)
     if not verdicts:
         return {}
-    items = _items(verdicts, lineage.runs, model_names(lineage.runs))
+    scores = [score for run in runs for score in run.scores]
+    items = _items(verdicts, scores, lineage.runs, model_names(lineage.runs))
     parts = [items[start : start + ITEMS] for start in range(0, len(items), ITEMS)]
     names = {
         n: "verdicts.html" if n == 1 else f"verdicts-{n}.html" for n in range(1, len(parts) + 1)
@@ -141,8 +143,12 @@ def pages(lineage: Lineage, research: str) -> dict[str, str]:
 
 
 def _items(
-    verdicts: Sequence[Verdict], runs: Sequence[RunFolder], names: dict[str, str]
+    verdicts: Sequence[Verdict],
+    scores: Sequence[Score],
+    runs: Sequence[RunFolder],
+    names: dict[str, str],
 ) -> list[Item]:
+    """Every prompt with its answers and verdicts, these in the order that the report has."""
     questions: dict[str, Question] = {}
     texts: dict[str, dict[str, Answer]] = {}
     # A judge's own folder holds the names that its verdicts bear, so it goes first.
@@ -155,9 +161,12 @@ def _items(
     by_item: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         by_item.setdefault(verdict.item, []).append(verdict)
+    judged = comparisons.in_order(((v.by, v.criterion, v.a, v.b) for v in verdicts), scores)
+    place = {one: number for number, one in enumerate(judged)}
     made = []
     raters = len({v.by for v in verdicts})  # one is named above all prompts
-    for number, (item, rows) in enumerate(by_item.items(), start=1):
+    for number, (item, held) in enumerate(by_item.items(), start=1):
+        rows = sorted(held, key=lambda v: place[v.by, v.criterion, v.a, v.b])
         asked = questions.get(item)
         models = list(dict.fromkeys([v.a for v in rows] + [v.b for v in rows]))
         sides = [_side(names[m], texts.get(item, {}).get(m)) for m in models]
