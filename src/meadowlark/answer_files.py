@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,17 +87,19 @@ def _given(raw: Mapping[str, Any], path: Path) -> Given:
             "expected instruction (and input) or prompt, and response or output; or messages that "
             f"end with the assistant's; it has {', '.join(map(str, raw)) or 'nothing'}"
         )
-    return Given(prompt, (text,), **_told(raw, path))
+    return _with(raw, path, prompt, text)
 
 
-def _told(raw: Mapping[str, Any], path: Path) -> dict[str, str]:
-    """What a row says of itself beside prompt and answer."""
-    return {
-        "item": "" if raw.get("id") is None else str(raw["id"]),
-        "model": str(raw.get("generator") or ""),
-        "task": str(raw.get("dataset") or path.stem),
-        "group": _group_of(raw),
-    }
+def _with(raw: Mapping[str, Any], path: Path, prompt: str, text: str) -> Given:
+    """A prompt and its answer with what the row says of itself beside them."""
+    return Given(
+        prompt,
+        (text,),
+        item="" if raw.get("id") is None else str(raw["id"]),
+        model=str(raw.get("generator") or ""),
+        task=str(raw.get("dataset") or path.stem),
+        group=_group_of(raw),
+    )
 
 
 def _group_of(raw: Mapping[str, Any]) -> str:
@@ -141,9 +143,8 @@ def _of_chat(raw: Mapping[str, Any], path: Path) -> Given:
             "beside it as response or output)"
         )
     text = turns.pop().content if beside is None else beside
-    told = _told(raw, path)
-    told["model"] = told["model"] or str(raw.get("model") or "")
-    return Given(conversation(turns), (text,), **told)
+    found = _with(raw, path, conversation(turns), text)
+    return found if found.model else replace(found, model=str(raw.get("model") or ""))
 
 
 def _turns(listed: Sequence[Any]) -> list[Turn]:

@@ -38,6 +38,11 @@ def usd(amount: float) -> str:
     return f"{amount:,.2f}" if amount >= 1 else f"{amount:.4f}"
 
 
+def plural(n: int, one: str, many: str = "") -> str:
+    """``1 row``, ``12,345 rows``; ``many`` where that is not ``one`` with an s."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
 class Progress:
     """A context that counts work done: ``advance(n, note)``. ``total`` may be unknown (None)."""
 

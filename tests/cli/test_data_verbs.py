@@ -114,5 +114,5 @@ def test_show_says_which_rows_it_cannot_show(
     (tmp_path / "d.csv").write_text("instruction,output\nWhat helps?,Rest, and fluids\nWhy?,So.\n")
     assert run(["show", str(tmp_path / "d.csv")]) == 0
     said = capsys.readouterr().out
-    assert "1 rows cannot be read; more cells than columns: row 1" in said
+    assert "1 row cannot be read; more cells than columns: row 1" in said
     assert "Why?" in said

@@ -59,7 +59,7 @@ def test_records_are_answered_under_their_own_ids(tmp_path: Path, model: str, re
     assert sum(run.manifest.results[s] for s in ("ok", "empty", "truncated", "refused")) == 20
     assert run.manifest.tokens["out"] <= 20 * 12
     assert run.manifest.tokens["in"] > 20 * 10
-    assert "1 prompts were asked with their earlier turns" in run.manifest.warnings[0]
+    assert "1 prompt was asked with earlier turns" in run.manifest.warnings[0]
 
 
 def test_earlier_turns_are_part_of_what_is_asked(records: str) -> None:
@@ -170,7 +170,7 @@ def test_a_remote_model_answers_through_the_journal_with_every_status(tmp_path: 
     assert answers[0].model == "teacher"
     assert run.manifest.results["refused"] == 2
     assert run.manifest.results["failed"] == 1
-    assert run.manifest.warnings == ["the recording holds no reply to 1 prompts"]
+    assert run.manifest.warnings == ["the recording holds no reply to 1 prompt"]
     with pytest.raises(UserError, match="--context is for hf:"):
         answer(spec, "x", tmp_path / "other", how=AnswerOptions(context=9))
 

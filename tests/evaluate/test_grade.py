@@ -166,7 +166,7 @@ def test_draws_left_ungraded_and_names_that_a_judge_reads_are_said(
     model = ScriptedModel(lambda _: "[[7]]")
     run = grade_answers(mine, [], [JUDGE], tmp_path / "o", protocol="helpfulness", given=[model])
     assert run.manifest.warnings == [
-        "1 answers of wisent contain its name, which the judge reads in them",
-        "2 further draws of answers were not graded, only the first of each",
+        "1 answer of wisent with its name, which the judge reads there",
+        "2 further draws of answers not graded, only the first of each",
     ]
     assert len(model.asked) == 3

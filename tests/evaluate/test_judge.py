@@ -280,7 +280,7 @@ def test_an_answer_that_names_its_model_is_warned_of(tmp_path: Path) -> None:
     model = ScriptedModel(lambda _: "Tie")
     run = judge_pairs(mine, [theirs], [JUDGE], tmp_path / "out", given=[model])
     assert run.manifest.warnings == [
-        f"1 answers of {MODEL} contain its name, which the judge reads in them"
+        f"1 answer of {MODEL} with its name, which the judge reads there"
     ]
 
 

@@ -61,7 +61,7 @@ def test_a_pair_by_hand(tmp_path: Path) -> None:
     detectable = found(scores, "smallest_detectable_difference").value
     assert detectable == pytest.approx(2.801585 * error, rel=1e-6)
     assert difference.high == pytest.approx(3 / 8 + 1.959964 * error, rel=1e-6)
-    assert made.warnings == ["1 questions left out: failed for a model"]
+    assert made.warnings == ["1 question left out: failed for a model"]
 
 
 def test_groups_that_move_together_widen_the_interval(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_the_model_asked_for_comes_first_and_same_names_are_told_apart(tmp_path:
 
 def test_what_is_not_a_pair_of_exams_is_refused(tmp_path: Path) -> None:
     a, b = exam(tmp_path / "a", "AB", "tuned"), exam(tmp_path / "b", "ABB", "untuned")
-    assert "1 questions left out: answered by one model only" in compute([a, b]).warnings
+    assert "1 question left out: answered by one model only" in compute([a, b]).warnings
     with pytest.raises(UserError, match="exactly two exam folders"):
         compute([a])
     other = exam(tmp_path / "c", "AB", "untuned", groups="xx")

@@ -190,11 +190,11 @@ def test_a_label_that_a_reference_lacks_is_averaged_over_the_others_and_said() -
     assert rates["average over 2 references · difficulty easy"] == (0.5, 2)
     assert rates["against r · difficulty hard"] == (1, 2)
     for line in (
-        "3 of 5 items were not judged against every reference (m, c, judge:j): the average takes "
+        "3 of 5 items not judged against every reference (m, c, judge:j): the average takes "
         "each reference over the items that it has",
         "difficulty hard: no item was judged against s, so it is scored over 1 of 2 references and "
         "does not compare with the others (m, c, judge:j)",
-        "1 of 5 items have no difficulty, and are in no score by difficulty",
+        "1 of 5 items without a difficulty, in no score by difficulty",
     ):
         assert line in warnings
 
@@ -418,7 +418,7 @@ def test_a_model_that_nobody_could_grade_is_named_and_a_model_is_not_chosen_of_g
     found = compute([folder])
     assert {s.model for s in found.scores} == {"m"}
     assert found.warnings == [
-        "none of the 1 grades of n by judge:j (correctness) could be read: no score"
+        "no score of n by judge:j (correctness): of 1 grade none could be read"
     ]
     with pytest.raises(UserError, match="--model is for verdicts"):
         compute([folder], model="m")

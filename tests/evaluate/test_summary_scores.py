@@ -49,7 +49,7 @@ def test_an_answer_never_received_is_left_out_and_counted(tmp_path: Path) -> Non
     answers = [Answer("a", "m", text=ASKED[0].target), Answer("b", "m", status="failed")]
     found = compute([folder(tmp_path / "run", answers)])
     assert [(s.value, s.n, s.n_unreadable) for s in found.scores] == [(1.0, 2, 1)] * 3
-    assert found.warnings == ["1 answers were never received and are left out"]
+    assert found.warnings == ["left out: 1 answer that never came"]
 
 
 def test_what_is_no_summary_is_refused(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_the_verb_estimates_and_runs_from_a_recording(
     rephrase(data, TEACHER, tmp_path / "live", style="flashcard", model=says(GOOD))
     words = ["rephrase", str(data), "--style", "flashcard", "--out", str(tmp_path / "out")]
     assert command([*words, "--teacher", "openai:m@http://localhost:1/v1", "--dry-run"]) == 0
-    assert "dry run: 1 requests" in capsys.readouterr().out
+    assert "dry run: 1 request to" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
     assert command([*words, "--teacher", f"recorded:{tmp_path / 'live' / 'journal.sqlite'}"]) == 0
     out = capsys.readouterr().out

@@ -17,6 +17,7 @@ from meadowlark.annotate.judgements import COMPARE, PARTS, Judgement, verdicts
 from meadowlark.annotate.store import Judged, Store, Study
 from meadowlark.dataset import Run, fingerprint, open_run
 from meadowlark.errors import UserError
+from meadowlark.progress import plural
 from meadowlark.records import Answer, Question, Record, Rejected, Verdict, from_dict
 
 NOT_REVIEWED, IN_DISPUTE = "not reviewed", "reviewers edited it differently"
@@ -81,12 +82,10 @@ def _warnings(study: Study) -> list[str]:
         if not _there(given)
     ]
     reasons = Counter(why for _, why in study.left_out)
-    return lines + [f"{_items_were(count)} not shown: {why}" for why, count in reasons.items()]
-
-
-def _items_were(count: int) -> str:
-    """``1 item was``, ``2 items were``."""
-    return "1 item was" if count == 1 else f"{count:,} items were"
+    return lines + [
+        f"{plural(count, 'item was', 'items were')} not shown: {why}"
+        for why, count in reasons.items()
+    ]
 
 
 # --------------------------------------------------------------------------- comparison

@@ -31,6 +31,7 @@ from meadowlark.annotate.links import SIGN_IN
 from meadowlark.annotate.shares import shared_count
 from meadowlark.annotate.store import ADMINISTRATOR, Store
 from meadowlark.errors import UserError
+from meadowlark.progress import plural
 from meadowlark.records import Record, from_dict
 
 LOG = logging.getLogger("meadowlark.annotate")
@@ -264,7 +265,8 @@ async def _export(request: web.Request) -> web.StreamResponse:
             out = store.folder / EXPORT
             await asyncio.to_thread(write, store.study, store.items(), judged, out, force=True)
             # Not the folder's whole path: it may name what is compared.
-            said = f"{len(judged):,} judgements were written to {EXPORT}/ in the study's folder."
+            many = plural(len(judged), "judgement was", "judgements were")
+            said = f"{many} written to {EXPORT}/ in the study's folder."
         else:
             said = "Nothing is judged yet, so there is nothing to export."
     return _page(await _administrator(request, session, said))

@@ -10,6 +10,7 @@ import typer
 
 from meadowlark.cli.options import Limit, stdout, summarise
 from meadowlark.errors import UserError
+from meadowlark.progress import plural
 
 if TYPE_CHECKING:
     from meadowlark.annotate.store import Store
@@ -125,7 +126,9 @@ def annotate(
         elif sheet_in:
             for path in sheet_in:
                 person, held, new = take_in(store, path)
-                stdout.print(f"{path}: {held:,} judgements by {person}, {new:,} new", markup=False)
+                stdout.print(
+                    f"{path}: {plural(held, 'judgement')} by {person}, {new:,} new", markup=False
+                )
         else:
             _serve(store, host, port, url, new_links)
 

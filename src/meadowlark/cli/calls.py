@@ -15,7 +15,7 @@ import typer
 
 from meadowlark.cli.options import stdout
 from meadowlark.errors import UserError
-from meadowlark.progress import duration, usd
+from meadowlark.progress import duration, plural, usd
 
 if TYPE_CHECKING:
     from meadowlark.llm import Estimate, Policy, Price
@@ -131,7 +131,10 @@ def show_estimate(found: Estimate, calls: Calls, at_least: str) -> None:
     def line(text: str) -> None:
         stdout.print(text, markup=False)
 
-    line(f"dry run: {found.requests:,} requests to {found.model} at {found.endpoint}, {at_least}")
+    line(
+        f"dry run: {plural(found.requests, 'request')} to {found.model} at {found.endpoint}, "
+        f"{at_least}"
+    )
     if found.answered:
         line(f"  {found.answered:,} more are answered in the journal and not sent again")
     likely = found.likely_tokens_out

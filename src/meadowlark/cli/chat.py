@@ -25,6 +25,7 @@ from meadowlark.cli.serve import (
 )
 from meadowlark.dataset import write_json
 from meadowlark.errors import MeadowlarkError, UserError
+from meadowlark.progress import plural
 from meadowlark.records import Turn
 from meadowlark.templates import neutralise, user_content
 
@@ -101,7 +102,7 @@ class Conversation:
             write_json(Path(rest), [{"messages": [turn._asdict() for turn in self.all_turns()]}])
         except OSError as error:
             return f"(not saved: {error})"
-        return f"(saved {len(self.turns)} turns in {rest})"
+        return f"(saved {plural(len(self.turns), 'turn')} in {rest})"
 
     def ask(self, text: str) -> Said:
         """The answer, piece by piece; both turns are kept with what came of it, if anything."""
@@ -274,7 +275,7 @@ def _on_page(
         taken.close()
         if kept is not None:
             kept.close()
-            print(f"{kept.count} votes in {votes}")
+            print(f"{plural(kept.count, 'vote')} in {votes}")
 
 
 def _talk(conversation: Conversation) -> None:

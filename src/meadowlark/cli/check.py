@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from meadowlark.cli.options import Limit, stdout
+from meadowlark.progress import plural
 from meadowlark.terminal import clipped, printable
 
 if TYPE_CHECKING:
@@ -130,15 +131,15 @@ def _summarise(summary: dict[str, Any]) -> None:
     if summary["answers_trimmed"]:
         _line(
             "white space",
-            f"around {summary['answers_trimmed']:,} answers, left out by the template",
+            f"around {plural(summary['answers_trimmed'], 'answer')}, left out by the template",
         )
     licences = ", ".join(
         f"{name or 'none stated'} {n:,}" for name, n in summary["licences"].items()
     )
     _line("licences", f"{licences or 'none'}: {summary['obligations']}")
     for exam in summary["exams"]:
-        found = f"{exam['found']:,} of {exam['questions']:,} questions found"
-        _line(exam["task"], f"{found}, in {exam['rows']:,} training rows")
+        found = f"{exam['found']:,} of {plural(exam['questions'], 'question')} found"
+        _line(exam["task"], f"{found}, in {plural(exam['rows'], 'training row')}")
 
 
 def _line(label: str, text: str) -> None:

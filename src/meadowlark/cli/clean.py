@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from meadowlark.cli.options import Force, Limit, Out, stdout, summarise
+from meadowlark.progress import plural
 
 
 def clean(
@@ -83,7 +84,7 @@ def clean(
     summarise(run, out, done_before=run.done_before)
     for task, counts in run.manifest.results.get("contamination", {}).items():
         stdout.print(
-            f"  {task}: {counts['questions_found']:,} of {counts['questions']:,} questions "
-            f"stand in {counts['rows']:,} rows",
+            f"  {task}: {counts['questions_found']:,} of {plural(counts['questions'], 'question')} "
+            f"stand in {plural(counts['rows'], 'row')}",
             markup=False,
         )

@@ -19,6 +19,7 @@ from meadowlark.cli.options import (
     summarise,
 )
 from meadowlark.errors import UserError
+from meadowlark.progress import plural
 
 MOST_GROUPS_SHOWN = 12
 
@@ -185,7 +186,9 @@ def exam(
 
         files = choose_files(chosen, data, tasks_dir, shots)
         names = export_lm_eval(files, export, how, limit=limit)
-        stdout.print(f"{len(names)} tasks for lm-eval in {export}; run them with", markup=False)
+        stdout.print(
+            f"{plural(len(names), 'task')} for lm-eval in {export}, to be run with", markup=False
+        )
         path = model.removeprefix("hf:")
         stdout.print(f"  {command(export, names, how, path)}", markup=False)
         return

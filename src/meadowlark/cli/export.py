@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from meadowlark.cli.options import Force, Limit, stdout
+from meadowlark.progress import plural
 
 
 def export(
@@ -38,9 +39,9 @@ def export(
     from meadowlark.curate.export import stanzas as configuration
 
     rows, unreadable = write(data, out, format, limit=limit, force=force)
-    stdout.print(f"export: {rows:,} rows as {format} in {out}", markup=False)
+    stdout.print(f"export: {plural(rows, 'row')} as {format} in {out}", markup=False)
     if unreadable:
-        stdout.print(f"  warning: {unreadable:,} rows could not be read", style="yellow")
+        stdout.print(f"  warning: {plural(unreadable, 'row')} could not be read", style="yellow")
     if stanzas:
         for trainer, text in configuration(out, format).items():
             stdout.print(f"\n{trainer}:\n{text}", markup=False)

@@ -20,6 +20,7 @@ from meadowlark.cli.calls import (
 )
 from meadowlark.cli.options import Force, Limit, Out, stdout, summarise
 from meadowlark.errors import UserError
+from meadowlark.progress import plural
 
 if TYPE_CHECKING:
     from meadowlark.llm import Estimate, Price
@@ -231,14 +232,16 @@ def _show_power(prompts: int, points: float) -> None:
     if not 0 < points <= 50:
         raise UserError(f"--difference {points:g}: expected percentage points above 0, at most 50")
     rate = detectable_win_rate(prompts)
-    line = f"{prompts:,} prompts: too few to show any difference"
+    line = f"{plural(prompts, 'prompt')}: too few to show any difference"
     if not math.isnan(rate):
         line = (
-            f"{prompts:,} prompts show a win rate of {100 * rate:.1f} % or more (or of "
+            f"{plural(prompts, 'prompt shows', 'prompts show')} a win rate of "
+            f"{100 * rate:.1f} % or more (or of "
             f"{100 * (1 - rate):.1f} % or less) to differ from 50 %"
         )
     needed = prompts_needed(0.5 + points / 100)
-    stdout.print(f"{line}; {points:g} points from 50 % need {needed:,} prompts", markup=False)
+    line += f"; {points:g} points from 50 % need {plural(needed, 'prompt')}"
+    stdout.print(line, markup=False)
     stdout.print("  found four times in five, at 5 % two-sided; ties make it fewer", markup=False)
 
 

@@ -10,6 +10,7 @@ import typer
 
 from meadowlark.cli.options import Limit, stdout
 from meadowlark.errors import UserError
+from meadowlark.progress import plural
 from meadowlark.terminal import printable
 
 if TYPE_CHECKING:
@@ -96,9 +97,9 @@ def _show(checked: Checked) -> None:
         if len(findings) > MOST_SHOWN:
             stdout.print(f"and {len(findings) - MOST_SHOWN:,} {heading}s more; see --json")
     stdout.print(
-        f"{checked.rows:,} tasks, {checked.without_input:,} without an input, "
-        f"{len(checked.cells):,} combinations of type, topic, view and difficulty; "
-        f"{len(checked.remarks):,} remarks, {len(checked.faults):,} faults"
+        f"{plural(checked.rows, 'task')}, {checked.without_input:,} without an input, "
+        f"{plural(len(checked.cells), 'combination')} of type, topic, view and difficulty; "
+        f"{plural(len(checked.remarks), 'remark')}, {plural(len(checked.faults), 'fault')}"
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from meadowlark.cli.options import Seed, stdout
+from meadowlark.progress import plural
 from meadowlark.terminal import printable
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def show(
         if unusable:
             why = f"{unusable[0].reason}: {unusable[0].detail}"[:200]
             stdout.print(
-                f"warning: {len(unusable):,} rows cannot be read; {printable(why)}",
+                f"warning: {plural(len(unusable), 'row')} cannot be read; {printable(why)}",
                 markup=False,
                 style="yellow",
             )
@@ -69,7 +70,7 @@ def show(
         chosen = sorted(random.Random(seed).sample(chosen, min(n, len(chosen))))
     for index in chosen[:n]:
         _print(rows[index], reasons.get(index))
-    stdout.print(f"{min(n, len(chosen))} of {len(rows):,} rows of {data}", markup=False)
+    stdout.print(f"{min(n, len(chosen))} of {plural(len(rows), 'row')} of {data}", markup=False)
 
 
 def _print(row: Record, reason: str | None) -> None:

@@ -25,7 +25,7 @@ from meadowlark.llm.asking import FAILED
 from meadowlark.llm.errors import NotRecorded
 from meadowlark.llm.local import TransformersModel
 from meadowlark.llm.recorded import changed_prompt
-from meadowlark.progress import Progress
+from meadowlark.progress import Progress, plural
 from meadowlark.records import Answer, AnswerStatus, Question, Record, Rejected, Turn
 from meadowlark.tasks import TASKS, load, resolve
 from meadowlark.templates import messages, split_content, user_content
@@ -335,7 +335,9 @@ def _answer_remotely(
                 run.wrote(FAILED)
         asking.account(run.manifest)
         if missing:
-            run.manifest.warnings.append(f"the recording holds no reply to {missing:,} prompts")
+            run.manifest.warnings.append(
+                f"the recording holds no reply to {plural(missing, 'prompt')}"
+            )
         _write(run, items, answers, rejected)
         run.finish(
             model=subject.name,
@@ -355,8 +357,8 @@ def _write(
     earlier = sum(len(item.turns) > 1 for item in items)
     if earlier:
         run.manifest.warnings.append(
-            f"{earlier:,} prompts were asked with their earlier turns; questions.parquet holds the "
-            "last one"
+            f"{plural(earlier, 'prompt was', 'prompts were')} asked with earlier turns; "
+            "questions.parquet holds the last one"
         )
 
 

@@ -38,6 +38,7 @@ from meadowlark.evaluate.exposure import (
     training_rows,
 )
 from meadowlark.evaluate.partial import PartialAnswers
+from meadowlark.progress import plural
 from meadowlark.records import Answer, Question, Rejected, to_json
 from meadowlark.tasks import known_tasks, load, load_examples, resolve
 from meadowlark.tasks.task import MOST_CHOICES, TaskFiles, letters
@@ -239,8 +240,9 @@ def exam(
             without_room = generate_locally(opened, subject.name, puts, sampling, partial)
             if without_room:
                 run.manifest.warnings.append(
-                    f"{without_room:,} prompts fill the context of {opened.context_length:,} "
-                    "tokens and leave no room for an answer; they count as wrong"
+                    f"{plural(without_room, 'prompt fills', 'prompts fill')} the context of "
+                    f"{opened.context_length:,} tokens, with no room left for an answer: counted "
+                    "as wrong"
                 )
             run.manifest.tokens = {"in": partial.tokens_in, "out": partial.tokens_out}
         else:
@@ -295,7 +297,8 @@ def _finish(
     results = by_task(found)
     if tied := sum(said["tied"] for said in results.values()):
         run.manifest.warnings.append(
-            f"{tied:,} questions have two choices of the same likelihood; the first was taken"
+            f"{plural(tied, 'question has', 'questions have')} two choices of the same "
+            "likelihood; the first was taken"
         )
     by_source = read_from(puts, answers) if generated else {}
     for task, said in results.items():
@@ -348,11 +351,12 @@ def _warn(run: Run, chosen: Sequence[TaskFiles], answers: Sequence[Answer]) -> N
             )
     if cut:
         run.manifest.warnings.append(
-            f"{cut:,} prompts were longer than the context and lost their beginning"
+            f"{plural(cut, 'prompt was', 'prompts were')} longer than the context and lost "
+            f"{'its' if cut == 1 else 'their'} beginning"
         )
     if failed:
         run.manifest.warnings.append(
-            f"{failed:,} questions got no number from the model (NaN); they count as wrong"
+            f"{plural(failed, 'question')} got no number from the model (NaN): counted as wrong"
         )
 
 

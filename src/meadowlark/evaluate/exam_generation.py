@@ -22,7 +22,7 @@ from meadowlark.llm.asking import FAILED
 from meadowlark.llm.errors import NotRecorded
 from meadowlark.llm.local import TransformersModel
 from meadowlark.llm.recorded import changed_prompt
-from meadowlark.progress import Progress
+from meadowlark.progress import Progress, plural
 from meadowlark.records import Answer
 
 
@@ -116,9 +116,11 @@ def generate_remotely(
         run.manifest.results["retries"] = asking.counts.retries
     if asking.counts.failed:
         run.manifest.warnings.append(
-            f"{asking.counts.failed:,} questions got no reply from the model and count as wrong "
-            f"({FAILED} says why); --force asks these again and keeps the other replies"
+            f"{plural(asking.counts.failed, 'question')} got no reply from the model: counted as "
+            f"wrong ({FAILED} says why); --force asks again and keeps the other replies"
         )
     if missing:
-        run.manifest.warnings.append(f"the recording holds no reply to {missing:,} questions")
+        run.manifest.warnings.append(
+            f"the recording holds no reply to {plural(missing, 'question')}"
+        )
     return answers

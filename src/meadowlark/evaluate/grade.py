@@ -27,6 +27,7 @@ from meadowlark.evaluate.reading import MET, read_met, read_rating
 from meadowlark.evaluate.rubrics import Criterion, read_rubrics, rubric_path
 from meadowlark.llm import ChatModel, ChatRequest, Estimate, Policy, Price
 from meadowlark.llm.dispatch import Outcome
+from meadowlark.progress import plural
 from meadowlark.records import Answer, Grade, Rejected
 
 RUBRIC = "rubric.json"
@@ -141,7 +142,7 @@ def grade_answers(
         )
         if further:
             run.manifest.warnings.append(
-                f"{further:,} further draws of answers were not graded, only the first of each"
+                f"{plural(further, 'further draw')} of answers not graded, only the first of each"
             )
         if files:
             run.write_json(RUBRIC, _rubric_rows(work, files["rubric"]))

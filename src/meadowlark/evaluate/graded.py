@@ -15,6 +15,7 @@ from pathlib import Path
 from meadowlark.dataset import FILE_OF, read
 from meadowlark.errors import UserError
 from meadowlark.evaluate.grade import RUBRIC
+from meadowlark.progress import plural
 from meadowlark.records import Grade, Score
 from meadowlark.statistics.human import mean_table
 from meadowlark.statistics.paired import paired_difference
@@ -79,7 +80,7 @@ def ungraded(inputs: Sequence[Path], limit: int | None = None) -> list[str]:
             name = "the rubric" if by_rubric else grade.criterion
             found.setdefault((grade.model, name, grade.by), []).append(grade)
     return [
-        f"none of the {len(rows):,} grades of {model} by {by} ({name}) could be read: no score"
+        f"no score of {model} by {by} ({name}): of {plural(len(rows), 'grade')} none could be read"
         for (model, name, by), rows in sorted(found.items())
         if all(grade.points is None for grade in rows)
     ]

@@ -30,6 +30,7 @@ from meadowlark.evaluate.reading import Choice, first_preference, read_choice, r
 from meadowlark.evaluate.verdicts import winner_of
 from meadowlark.llm import ChatModel, ChatReply, ChatRequest, Estimate, Policy, Price
 from meadowlark.llm.dispatch import Outcome
+from meadowlark.progress import plural
 from meadowlark.records import Answer, Rejected, Verdict
 
 
@@ -115,7 +116,7 @@ class Comparing:
         """A judge's verdict on a pair by its reply; unreadable where it says none, or none came."""
         further = len(self.mine.answers[pair.item]) - 1
         further += len(self.others[pair.reference].answers[pair.item]) - 1
-        draws = f"{further} further draws not compared" if further else ""
+        draws = f"{plural(further, 'further draw')} not compared" if further else ""
         if outcome.reply is None:
             return self.verdict(pair, by, note=said([why_unread(outcome), draws]))
         read = read_reply(outcome.reply, self.protocol)

@@ -33,7 +33,7 @@ from meadowlark.llm.asking import FAILED
 from meadowlark.llm.dispatch import Outcome
 from meadowlark.llm.errors import BudgetReached, NotRecorded
 from meadowlark.llm.recorded import changed_prompt
-from meadowlark.progress import Progress
+from meadowlark.progress import Progress, plural
 from meadowlark.records import Answer, Grade, Question, Rejected, Verdict
 
 BUDGET = "budget reached"
@@ -270,7 +270,9 @@ def _ask(
             into.calls[judge.by] = f"{asking.counts}{journal.interruption}"
             into.warnings += asking.warnings
             if missing:
-                into.warnings.append(f"{judge.by}: the recording lacks {missing:,} requests")
+                into.warnings.append(
+                    f"{judge.by}: the recording lacks {plural(missing, 'request')}"
+                )
     if failed:
         (run.folder / FAILED).write_bytes(failed)
         run.wrote(FAILED)
@@ -302,7 +304,7 @@ def _unblinded(sides: Sequence[Answered], items: Sequence[str]) -> list[str]:
                 text = _letters(answer.text)
                 counts[side.model] += any(name in text for name in names)
     return [
-        f"{count:,} answers of {model} contain its name, which the judge reads in them"
+        f"{plural(count, 'answer')} of {model} with its name, which the judge reads there"
         for model, count in counts.items()
         if count
     ]

@@ -139,7 +139,7 @@ def examine_by_protocol(
         if unread:
             run.manifest.warnings.append(
                 f"{unread:,} of {len(answers):,} questions had no answer that could be read in "
-                f"{TRIES} tries; they count as wrong"
+                f"{TRIES} tries, counted as wrong"
             )
         run.finish(
             model=subject.name,

@@ -21,6 +21,7 @@ from meadowlark.answered import (
 from meadowlark.dataset import Run, open_run
 from meadowlark.errors import UserError
 from meadowlark.match import rouge_l_f1, tokenize
+from meadowlark.progress import plural
 from meadowlark.records import Answer, Rejected, Score, Verdict, Winner
 from meadowlark.statistics.intervals import bootstrap_interval
 
@@ -125,7 +126,7 @@ def _judge_pair(
         winner, preference, note = compare(a, b, target, tie_within)
         further = len(mine.answers[item]) + len(other.answers[item]) - 2
         if further:
-            note += f"; {further} further draws not compared"
+            note += f"; {plural(further, 'further draw')} not compared"
         for order in ORDERS:
             into.verdicts.append(Verdict(*names, order, winner, BY, preference, note))
 
@@ -179,7 +180,7 @@ def _outcomes(verdicts: Sequence[Verdict]) -> Mapping[str, str]:
         won = [v.winner for v in verdicts if (v.a, v.b) == (a, b) and v.shown_first == "a"]
         tied = won.count("tie") + won.count("both_bad")
         lines[f"{a} against {b}"] = (
-            f"more overlap in {won.count('a')} items, less in {won.count('b')}, equal in {tied}, "
-            f"no answer received in {won.count('unreadable')}"
+            f"more overlap in {plural(won.count('a'), 'item')}, less in {won.count('b')}, "
+            f"equal in {tied}, no answer received in {won.count('unreadable')}"
         )
     return lines

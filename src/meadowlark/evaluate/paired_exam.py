@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from meadowlark.answered import Answered
 from meadowlark.dataset import MANIFEST, read_manifest
 from meadowlark.errors import UserError
+from meadowlark.progress import plural
 from meadowlark.records import Question, Score
 from meadowlark.statistics.intervals import clustered_interval
 from meadowlark.statistics.paired import mcnemar_exact, paired_difference, smallest_detectable
@@ -114,7 +115,7 @@ def _joined(a: Answered, b: Answered) -> tuple[list[_Pair], list[str]]:
         reason = "free-form answers need `meadowlark judge` first" if free else "none is shared"
         raise UserError(f"no exam question to compare in {a.folder} and {b.folder}: {reason}")
     notes = {"answered by one model only": alone, "failed for a model": failed, "free-form": free}
-    return pairs, [f"{n} questions left out: {why}" for why, n in notes.items() if n]
+    return pairs, [f"{plural(n, 'question')} left out: {why}" for why, n in notes.items() if n]
 
 
 def _right(side: Answered, item: str) -> float:

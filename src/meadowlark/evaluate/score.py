@@ -49,6 +49,7 @@ from meadowlark.evaluate.paired_exam import score_exams
 from meadowlark.evaluate.summary_scores import summary_scores
 from meadowlark.evaluate.texts import Texts, read_texts
 from meadowlark.evaluate.verdicts import read_verdicts
+from meadowlark.progress import plural
 from meadowlark.records import Answer, Question, Rejected, Score, Verdict
 from meadowlark.statistics import intervals
 from meadowlark.statistics.human import preference_table
@@ -166,8 +167,8 @@ def _average(
     partly = sum(None in row for row in held)
     if partly and not label:
         lines.append(
-            f"{partly:,} of {len(ids):,} items were not judged against every reference {whose}: "
-            "the average takes each reference over the items that it has"
+            f"{partly:,} of {plural(len(ids), 'item')} not judged against every reference "
+            f"{whose}: the average takes each reference over the items that it has"
         )
     return scores, lines
 
@@ -213,7 +214,7 @@ def _unlabelled(verdicts: Sequence[Verdict], texts: Texts) -> list[str]:
     it."""
     judged = {verdict.item for verdict in verdicts}
     return [
-        f"{count:,} of {len(judged):,} items have no {kind}, and are in no score by {kind}"
+        f"{count:,} of {plural(len(judged), 'item')} without a {kind}, in no score by {kind}"
         for kind, labels in sorted(texts.labels.items())
         if (count := len(judged - labels.keys()))
     ]
@@ -230,7 +231,11 @@ def _warnings(found: Comparison) -> list[str]:
         f"judged more than once in one order (averaged): {name}": repeated,
         f"without a readable verdict, in the bounds only: {name}": unread,
     }
-    return [f"{count} of {len(items)} items {line}" for line, count in lines.items() if count]
+    return [
+        f"{count:,} of {plural(len(items), 'item')} {line}"
+        for line, count in lines.items()
+        if count
+    ]
 
 
 # --------------------------------------------------------------------------- from files to files

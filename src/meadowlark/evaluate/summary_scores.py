@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from meadowlark.answered import Answered
 from meadowlark.errors import UserError
 from meadowlark.evaluate.rouge155 import MEASURES, rouge155
+from meadowlark.progress import plural
 from meadowlark.records import Score
 from meadowlark.statistics.intervals import bootstrap_interval
 
@@ -49,7 +50,7 @@ def summary_scores(
         if column
     ]
     lost = sum(failed.values())
-    warnings = [f"{lost} answers were never received and are left out"] if lost else []
+    warnings = [f"left out: {plural(lost, 'answer')} that never came"] if lost else []
     return scores, warnings
 
 

@@ -23,7 +23,7 @@ from meadowlark.llm.chat import ChatModel, ChatRequest
 from meadowlark.llm.dispatch import Dispatch, Outcome, Policy
 from meadowlark.llm.errors import BudgetReached, CallFailed, NotRecorded
 from meadowlark.llm.journal import Journal
-from meadowlark.progress import usd
+from meadowlark.progress import plural, usd
 
 Result = TypeVar("Result")
 FAILED = "failed.jsonl"
@@ -50,7 +50,7 @@ class Counts:
     cost_usd: float = 0.0
 
     def __str__(self) -> str:
-        parts = [f"{self.requests:,} requests"]
+        parts = [plural(self.requests, "request")]
         for value, words in (
             (self.from_journal, "from the journal"),
             (self.failed, "failed"),
@@ -129,8 +129,8 @@ class Asking:
             said.append(f"what the calls cost is unknown: nobody gave a price for {model.name}")
         elif meter.uncounted and meter.new_usd:
             said.append(
-                f"{meter.uncounted:,} replies came without a count of tokens; their cost is "
-                "estimated from their length"
+                f"{plural(meter.uncounted, 'reply', 'replies')} came without a count of tokens; "
+                f"{'its' if meter.uncounted == 1 else 'their'} cost is estimated from the length"
             )
         if self.counts.unsent:
             budget = self._dispatch.policy.budget_usd

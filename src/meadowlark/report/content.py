@@ -13,6 +13,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from meadowlark.progress import plural as plural
+
 ABSENT = "–"
 Cells = Mapping[str, Any]
 
@@ -240,11 +242,6 @@ def text(key: str) -> Callable[[Cells], str]:
 def counted(key: str) -> Callable[[Cells], str]:
     """A cell that shows a row's value as a count."""
     return lambda row: count(row.get(key))
-
-
-def plural(n: int, one: str, many: str = "") -> str:
-    """``1 row``, ``12,345 rows``."""
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
 def shorten(value: str, length: int) -> str:
