@@ -232,6 +232,27 @@ def test_the_order_effect_and_the_limits_stand_outside_any_fold(page: Page) -> N
         assert text.index(limit) < text.index("Every score, and what each means")
 
 
+def test_what_the_runs_warn_of_is_in_sight(tmp_path: Path) -> None:
+    def made(warnings: list[str], name: str) -> Page:
+        run = open_run("score", tmp_path / name, options={}, inputs={})
+        with run:
+            run.write(verdicts(), Verdict)
+            run.write_json("scores.json", [])
+            run.manifest.warnings += warnings
+            run.finish()
+        report([tmp_path / name], tmp_path / f"{name}-report")
+        return Page((tmp_path / f"{name}-report" / "report.html").read_text(encoding="utf-8"))
+
+    few = ["3 of 12 items not judged against every reference", "judge:overlap is no judgement"]
+    text = made(few, "few").text
+    section = text[: text.index("What was made from what")]
+    assert few[0] in section
+    assert few[1] not in section  # what the section's first paragraph says of that judge
+    many = made([f"line {n}" for n in range(9)], "many")
+    assert "What the judging and scoring warn of: 9 lines" in many.text
+    assert "What the judging and scoring warn of" not in made([], "none").text
+
+
 def test_limits_are_those_of_the_verdicts_given() -> None:
     rows = [*verdicts("judge:x"), *verdicts("human:ann")]
     told = glossary.limits(rows, {"judge:x", "human:ann"}, "judge:unnamed")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from meadowlark.dataset import Manifest
 from meadowlark.report.commands import _broken
-from meadowlark.report.content import count, number, percent, short
+from meadowlark.report.content import Code, count, number, percent, short
 from meadowlark.report.data import _verbs, entropy_bits, in_one_vocabulary, verb_noun_pairs
 from meadowlark.report.examples import folded, pick
 from meadowlark.report.plots import (
@@ -166,6 +166,17 @@ def test_a_long_command_is_broken_before_its_options_and_inputs() -> None:
     ]  # fmt: skip
     quoted = f"meadowlark stats '{' '.join(inputs)}' --out c"
     assert shlex.split(_broken(quoted).replace("\\\n", "")) == shlex.split(quoted)
+
+
+def test_lines_of_code_say_which_hold_a_word_too_long_for_a_phone() -> None:
+    code = Code(f"# from\n#   {'a' * 24}\n#     sha256 {'0' * 64}\n\nmeadowlark score x")
+    assert code.lines == [
+        ("# from", False),
+        (f"#   {'a' * 24}", False),
+        (f"#     sha256 {'0' * 64}", True),
+        ("", False),
+        ("meadowlark score x", False),
+    ]
 
 
 def test_labels_as_people_write_them_are_counted_in_one_vocabulary() -> None:

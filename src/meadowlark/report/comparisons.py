@@ -58,6 +58,7 @@ WINNERS = {
 """How a verdict may fall, and the column that counts it."""
 MOST_ROWS = 8
 MOST_ROWS_OF_A_TABLE = 40
+MOST_WARNINGS = 5
 COUNTS = ("wins", "ties", "losses", "unreadable")
 """Metrics that the table of verdicts shows by order, and the table of scores not again."""
 
@@ -85,6 +86,8 @@ def section(lineage: Lineage) -> Section | None:
         blocks.append(Prose(f"{glossary.how_many(verdicts)} {order}".rstrip()))
         limits = glossary.limits(verdicts, set(judges), f"judge:{UNNAMED}")
         blocks.append(Prose(f"What this cannot tell. {limits}"))
+    blocks += _warned_of(runs)
+    if verdicts:
         blocks.append(
             Link(
                 "verdicts.html",
@@ -129,6 +132,22 @@ def section(lineage: Lineage) -> Section | None:
             "answer: a measure of form, not of medical quality."
         )
     return Section("answers", "Answers compared", lead, blocks)
+
+
+def _warned_of(runs: Sequence[RunFolder]) -> list[Any]:
+    """What the judging and the scoring warned of, such as what their numbers leave out: in sight,
+    or where there is much of it under a line that counts it."""
+    lines = [
+        line
+        for line in dict.fromkeys(line for run in runs for line in run.manifest.warnings)
+        if not line.startswith("judge:overlap is ")  # the section's first paragraph says so
+    ]
+    if not lines:
+        return []
+    facts = Facts([("What the judging and scoring warn of", lines)])
+    if len(lines) <= MOST_WARNINGS:
+        return [facts]
+    return [Details(f"What the judging and scoring warn of: {plural(len(lines), 'line')}", [facts])]
 
 
 def verdicts_of(lineage: Lineage, runs: Sequence[RunFolder]) -> list[Verdict]:

@@ -16,6 +16,8 @@ from markupsafe import Markup
 from meadowlark.progress import plural as plural
 
 ABSENT = "–"
+LONG_WORD = 24
+"""A word of more characters than these may not fit a line of code on a phone."""
 Cells = Mapping[str, Any]
 
 
@@ -147,6 +149,14 @@ class Code:
 
     text: str
     kind: str = field(default="code", init=False)
+
+    @property
+    def lines(self) -> list[tuple[str, bool]]:
+        """Each line, and whether it has a word (a path, a hash) that a narrow screen must break."""
+        return [
+            (line, any(len(word) > LONG_WORD for word in line.split()))
+            for line in self.text.splitlines()
+        ]
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,10 @@ def scale(kind: str, labels: Iterable[str], labelled_by: str) -> str:
     """Whose labels the prompts bear, and which end of them is which, as far as is known."""
     clinicians = "medinstruct" in labelled_by.lower()
     if kind == "difficulty" and clinicians and set(labels) <= set("12345"):
-        return "Difficulty as the AlpaCare paper’s experts rated the prompts: 1 easiest, 5 hardest."
+        return (
+            "Difficulty of the prompts, MedInstruct-test, as the AlpaCare paper’s experts rated "
+            "it: 1 easiest, 5 hardest."
+        )
     return f"Labels as in {labelled_by}." if labelled_by else ""
 
 

@@ -42,6 +42,7 @@ from meadowlark.report.content import (
     tables_of,
 )
 from meadowlark.report.examples import folded
+from meadowlark.report.introductions import introduced
 from meadowlark.report.lineage import Lineage, trace
 from meadowlark.report.read import find_runs
 
@@ -115,7 +116,7 @@ def _sections(lineage: Lineage, wanted: int, seed: int) -> list[Section]:
         provenance.section(lineage),
         provenance.reproduce_section(lineage),
     ]
-    return [section for section in made if section is not None]
+    return introduced([section for section in made if section is not None])
 
 
 def _tied(words: str) -> str:
