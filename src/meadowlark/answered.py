@@ -15,6 +15,7 @@ from pathlib import Path
 from meadowlark.answer_files import Given, name_of, read_given
 from meadowlark.dataset import FILE_OF, read
 from meadowlark.errors import UserError
+from meadowlark.progress import plural
 from meadowlark.records import Answer, Question
 from meadowlark.templates import split_content
 
@@ -169,11 +170,11 @@ def counterparts(mine: Answered, other: Answered) -> dict[str, str]:
 def aligned(mine: Answered, other: Answered) -> Answered:
     """``other`` under the ids of its :func:`counterparts` in ``mine``.
 
-    What has no counterpart keeps its own id, unless that is now another's.
+    What has no counterpart keeps its own id, with its model's name behind where that is another's.
     """
     own = counterparts(mine, other)
     taken = set(own.values())
-    names = {i: own.get(i, i) for i in other.questions if i in own or i not in taken}
+    names = {i: own.get(i, f"{i} ({other.model})" if i in taken else i) for i in other.questions}
     return replace(
         other,
         questions={new: replace(other.questions[old], id=new) for old, new in names.items()},
@@ -221,6 +222,24 @@ def read_sides(
     """A model's answers and others' to the same questions, under distinct names and its ids."""
     mine, *others = with_distinct_names([read_side(path) for path in (answers, *references)])
     return mine, [aligned(mine, other) for other in others]
+
+
+def beyond(mine: Answered, others: Sequence[Answered]) -> list[str]:
+    """What a comparison of first answers to one model's questions does not look at, a line each:
+    others' questions that the model was not asked, and answers after the first."""
+    lines = []
+    for side in others:
+        more = len(side.answers.keys() - mine.questions.keys())
+        if more:
+            lines.append(
+                f"{plural(more, 'answer')} of {side.model} to questions that {mine.model} was not "
+                "asked, which nobody judged"
+            )
+    for side in (mine, *others):
+        draws = sum(len(side.answers[i]) - 1 for i in side.answers if i in mine.questions)
+        if draws:
+            lines.append(f"{plural(draws, 'further draw')} of {side.model}, which nobody judged")
+    return lines
 
 
 def inputs_of(answers: str | Path, references: Sequence[str | Path]) -> dict[str, Path]:

@@ -167,6 +167,6 @@ def test_draws_left_ungraded_and_names_that_a_judge_reads_are_said(
     run = grade_answers(mine, [], [JUDGE], tmp_path / "o", protocol="helpfulness", given=[model])
     assert run.manifest.warnings == [
         "1 answer of wisent with its name, which the judge reads there",
-        "2 further draws of answers not graded, only the first of each",
+        "2 further draws of wisent, which nobody judged",
     ]
     assert len(model.asked) == 3

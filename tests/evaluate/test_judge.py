@@ -261,6 +261,22 @@ def test_an_item_that_cannot_be_compared_is_rejected_with_the_reason(tmp_path: P
     assert {v.item for v in verdicts(tmp_path / "out")} == {"1"}
 
 
+def test_what_a_comparison_does_not_look_at_is_counted(tmp_path: Path) -> None:
+    mine = side(tmp_path / "m", MODEL, {"1": "x", "2": "y"}, PROMPTS)
+    answers = [*read(mine, Answer)[0], Answer("2", MODEL, 1, "once more")]
+    write_table(mine / "answers.parquet", to_table(answers, Answer))
+    # An own question under an id that is another's here, and one that only they were asked.
+    prompts = {"a": PROMPTS["1"], "b": PROMPTS["2"], "1": "Another?", "3": PROMPTS["3"]}
+    theirs = side(tmp_path / "r", REFERENCE, dict.fromkeys(prompts, "z"), prompts)
+    model = ScriptedModel(lambda _: "Tie")
+    run = judge_pairs(mine, [theirs], [JUDGE], tmp_path / "out", given=[model])
+    assert run.manifest.rows == {"in": 4, "kept": 4, "rejected": {}}
+    assert run.manifest.warnings == [
+        f"2 answers of {REFERENCE} to questions that {MODEL} was not asked, which nobody judged",
+        f"1 further draw of {MODEL}, which nobody judged",
+    ]
+
+
 def test_an_answer_that_a_server_failed_to_give_is_unreadable_and_costs_nothing(
     sides: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -151,3 +151,21 @@ def test_a_question_asked_twice_is_one_and_two_under_one_id_are_refused(tmp_path
     )
     with pytest.raises(UserError, match="share the id '1'"):
         judge_overlap(one, [three], tmp_path / "other")
+
+
+def test_answers_of_a_file_overlap_with_the_reference_answer_too(tmp_path: Path) -> None:
+    """A file of answers holds no targets; those of the questions are what all are compared with."""
+    questions = [Question(i, "t", f"Prompt {i}", target=TARGET) for i in "12"]
+    mine = answered(tmp_path / "m", "wisent", {"1": TARGET, "2": "pill"}, questions)
+    file = tmp_path / "ibis.jsonl"
+    rows = [
+        {"prompt": f"Prompt {i}", "response": text}
+        for i, text in (("2", TARGET), ("1", "pill"), ("9", "never asked"))
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    run = judge_overlap(mine, [f"ibis={file}"], tmp_path / "o")
+    scores = {s["model"]: s for s in json.loads((tmp_path / "o" / "scores.json").read_text())}
+    assert scores["wisent"]["value"] == scores["ibis"]["value"] == 0.5
+    assert run.manifest.warnings == [
+        "1 answer of ibis to questions that wisent was not asked, which nobody judged"
+    ]

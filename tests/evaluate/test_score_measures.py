@@ -109,6 +109,15 @@ def test_each_has_one_vote_in_a_jury_however_often_it_was_asked() -> None:
     assert juries([*once[:1], *torn])[0].winner == "tie"
 
 
+def test_a_majority_of_one_is_said_to_be_one() -> None:
+    rows = [verdict("1", "a", by=f"human:{name}") for name in "xyz"]
+    rows += [verdict("2", "a", by="human:x"), verdict("2", "unreadable", by="human:y")]
+    rows += [verdict("3", "b", by="human:z"), *both("1", "a"), *both("1", "b", by="judge:k")]
+    lines = [line for line in score_verdicts(rows)[2] if "one rater's alone" in line]
+    assert lines == ["2 of 3 verdicts of human:majority are one rater's alone"]
+    assert not [line for line in score_verdicts(rows[:3])[2] if "one rater's alone" in line]
+
+
 def test_the_peoples_majority_is_that_of_their_table_whichever_order_each_was_shown() -> None:
     """AlpaCare's rule, a majority of annotators by item: two of three, shown it in both orders."""
     rows = [

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from meadowlark.answered import Answered, plain, read_sides
+from meadowlark.answered import Answered, beyond, plain, read_sides
 from meadowlark.dataset import Run
 from meadowlark.errors import UserError
 from meadowlark.evaluate.jury import (
@@ -27,7 +27,6 @@ from meadowlark.evaluate.reading import MET, read_met, read_rating
 from meadowlark.evaluate.rubrics import Criterion, read_rubrics, rubric_path
 from meadowlark.llm import ChatModel, ChatRequest, Estimate, Policy, Price
 from meadowlark.llm.dispatch import Outcome
-from meadowlark.progress import plural
 from meadowlark.records import Answer, Grade, Rejected
 
 RUBRIC = "rubric.json"
@@ -133,17 +132,8 @@ def grade_answers(
     work = gradings(answers, others, how, files.get("rubric"), limit, schema=schema)
     with run:
         rows, calls = judged(run, jury, work, policy)
-        graded = {(one.model, one.item) for one in work.wanted}
-        further = sum(
-            len(side.answers[item]) - 1
-            for side in work.sides
-            for item in side.answers
-            if (side.model, item) in graded
-        )
-        if further:
-            run.manifest.warnings.append(
-                f"{plural(further, 'further draw')} of answers not graded, only the first of each"
-            )
+        mine, *rest = work.sides
+        run.manifest.warnings += beyond(mine, rest)
         if files:
             run.write_json(RUBRIC, _rubric_rows(work, files["rubric"]))
         unscored = sum(grade.points is None for grade in rows)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from meadowlark.answered import Answered, plain, read_sides, same_prompt
+from meadowlark.answered import Answered, beyond, plain, read_sides, same_prompt
 from meadowlark.dataset import Run
 from meadowlark.errors import UserError
 from meadowlark.evaluate.jury import (
@@ -188,6 +188,7 @@ def judge_pairs(
     work = comparing(answers, references, how, limit)
     with run:
         rows, calls = judged(run, jury, work, policy)
+        run.manifest.warnings += beyond(work.mine, work.others)
         unreadable = sum(v.winner == "unreadable" for v in rows)
         run.finish(verdicts=len(rows), unreadable=unreadable, **calls, **outcomes(rows))
     return run

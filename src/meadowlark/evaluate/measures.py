@@ -15,6 +15,7 @@ from typing import Literal
 
 from meadowlark.evaluate.comparison import Comparison, item_points
 from meadowlark.evaluate.texts import Texts
+from meadowlark.progress import plural
 from meadowlark.records import Score, Verdict, Winner
 from meadowlark.statistics.agreement import majority
 from meadowlark.statistics.intervals import mean_interval, quantile, rate_interval
@@ -257,6 +258,43 @@ _Ballot = tuple[str, str, str, str, str, Literal["a", "b"]]
 """What is voted on: who votes, the criterion, the item, the pair, and the answer shown first."""
 
 
+def _ballots(verdicts: Iterable[Verdict]) -> dict[_Ballot, dict[str, list[Verdict]]]:
+    """The verdicts on each ballot by rater, of juries with two members or more."""
+    ballots: dict[_Ballot, dict[str, list[Verdict]]] = {}
+    members: dict[str, set[str]] = {}
+    for v in verdicts:
+        kind = JURY if v.by.startswith("judge:") else PEOPLE
+        if v.by != "judge:overlap":
+            order: Literal["a", "b"] = v.shown_first if kind == JURY else "a"
+            unit = (kind, v.criterion, v.item, v.a, v.b, order)
+            ballots.setdefault(unit, {}).setdefault(v.by, []).append(v)
+            members.setdefault(kind, set()).add(v.by)
+    return {unit: held for unit, held in ballots.items() if len(members[unit[0]]) > 1}
+
+
+def _cast(by_rater: Mapping[str, Sequence[Verdict]]) -> list[str]:
+    """One vote for each rater who said something that could be read."""
+    cast = [
+        vote_of([POINTS_OF_A[v.winner] for v in rows if v.winner in POINTS_OF_A])
+        for rows in by_rater.values()
+    ]
+    return [vote for vote in cast if vote is not None]
+
+
+def lone_votes(verdicts: Iterable[Verdict]) -> list[str]:
+    """For each jury, a line on how many of its verdicts are one member's alone, and so no
+    majority's; none where all are of two or more."""
+    votes: dict[str, list[int]] = {}
+    for (kind, *_), by_rater in _ballots(verdicts).items():
+        votes.setdefault(kind, []).append(len(_cast(by_rater)))
+    return [
+        f"{alone:,} of {plural(len(counts), 'verdict')} of {kind} "
+        f"{'is' if alone == 1 else 'are'} one rater's alone"
+        for kind, counts in votes.items()
+        if (alone := counts.count(1))
+    ]
+
+
 def juries(verdicts: Iterable[Verdict]) -> list[Verdict]:
     """The majority's verdict of several judges on each pair in each order, and of several people on
     each pair.
@@ -268,24 +306,9 @@ def juries(verdicts: Iterable[Verdict]) -> list[Verdict]:
     majority has no order: it is written as shown ``a`` first. An unreadable verdict does not vote;
     where nobody does, the jury's is unreadable.
     """
-    ballots: dict[_Ballot, dict[str, list[Verdict]]] = {}
-    members: dict[str, set[str]] = {}
-    for v in verdicts:
-        kind = JURY if v.by.startswith("judge:") else PEOPLE
-        if v.by != "judge:overlap":
-            order: Literal["a", "b"] = v.shown_first if kind == JURY else "a"
-            unit = (kind, v.criterion, v.item, v.a, v.b, order)
-            ballots.setdefault(unit, {}).setdefault(v.by, []).append(v)
-            members.setdefault(kind, set()).add(v.by)
     made = []
-    for (kind, criterion, item, a, b, order), by_rater in ballots.items():
-        if len(members[kind]) < 2:
-            continue
-        cast = [
-            vote_of([POINTS_OF_A[v.winner] for v in rows if v.winner in POINTS_OF_A])
-            for rows in by_rater.values()
-        ]
-        voted = [vote for vote in cast if vote is not None]
+    for (kind, criterion, item, a, b, order), by_rater in _ballots(verdicts).items():
+        voted = _cast(by_rater)
         winner: Winner = majority(voted, "tie") if voted else "unreadable"  # type: ignore[assignment]
         note = ", ".join(f"{by}: {v.winner}" for by, rows in by_rater.items() for v in rows)
         made.append(Verdict(item, criterion, a, b, order, winner, kind, note=note))

@@ -14,6 +14,7 @@ from typing import Literal
 
 from meadowlark.answered import (
     Answered,
+    beyond,
     inputs_of,
     read_sides,
     same_prompt,
@@ -103,8 +104,10 @@ def judge_overlap(
         run.manifest.rows["kept"] = len(judged.verdicts) // len(ORDERS)
         run.write(judged.verdicts, Verdict)
         run.reject(judged.rejected, Verdict)
-        scores = _mean_overlaps([mine, *others], judged.verdicts)
+        targets = {item: question.target for item, question in mine.questions.items()}
+        scores = _mean_overlaps([mine, *others], targets, judged.verdicts)
         run.write_json("scores.json", [asdict(score) for score in scores])
+        run.manifest.warnings += beyond(mine, others)
         if not judged.verdicts:
             run.manifest.warnings.append("no item could be compared; see rejected.parquet")
         run.finish(judge=NOTICE, verdicts=len(judged.verdicts), **_outcomes(judged.verdicts))
@@ -151,14 +154,17 @@ def _fault(mine: Answered, other: Answered, item: str) -> tuple[str, str] | None
     return None
 
 
-def _mean_overlaps(sides: Sequence[Answered], verdicts: Sequence[Verdict]) -> list[Score]:
-    """Each model's mean ROUGE-L F1 over the items compared, with a bootstrap interval."""
+def _mean_overlaps(
+    sides: Sequence[Answered], targets: Mapping[str, str], verdicts: Sequence[Verdict]
+) -> list[Score]:
+    """Each model's mean ROUGE-L F1 over the items compared, with a bootstrap interval; the target
+    is the one that the verdicts compared with, since a file of answers has none of its own."""
     scores = []
     for side in sides:
         items = dict.fromkeys(v.item for v in verdicts if side.model in (v.a, v.b))
         given = [side.answers[item][0] for item in items]
         overlaps = [
-            rouge_l_f1(answer.text, side.questions[answer.item].target)
+            rouge_l_f1(answer.text, targets[answer.item])
             for answer in given
             if answer.status != "failed"
         ]

@@ -109,7 +109,7 @@ def score_verdicts(
     rated, unrated = measures.ratings((*rows, *voted))
     scores += rated + measures.raters(rows)
     warnings = [line for one in found if one.by not in JURIES for line in _warnings(one)]
-    warnings += lines + unrated
+    warnings += lines + measures.lone_votes(rows) + unrated
     if any(one.by == overlap.BY for one in found):
         warnings.append(f"{overlap.BY} is {overlap.NOTICE}")
     return scores, rows, warnings
