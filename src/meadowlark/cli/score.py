@@ -89,7 +89,7 @@ def score(
 
     Grades: by a rubric the clipped mean of HealthBench over examples, and each
     tag's; on a scale the mean points, and differences between models. What
-    could not be graded is unscored, counted, and in two bounds.
+    could not be graded is unscored and counted; a rubric's score has two bounds.
 
     Two exam folders: the difference in accuracy of the first minus the second
     on the same questions, with an interval, the exact McNemar test, and the
