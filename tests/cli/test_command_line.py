@@ -1,6 +1,7 @@
 """The command line as a whole: help one can learn from, and how mistakes end."""
 
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from meadowlark.cli import VERBS, app, run
 from meadowlark.evaluate.answers import AnswerOptions
 from meadowlark.evaluate.exam import ExamOptions
 from meadowlark.llm import Policy
+from meadowlark.tasks import TASKS
 
 EXISTING = [verb for verbs in VERBS.values() for verb in verbs]
 
@@ -30,7 +32,18 @@ def test_every_verb_explains_itself_with_an_example(
     verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run([verb, "--help"]) == 0
-    assert f"meadowlark {verb}" in capsys.readouterr().out.replace("\n", " ")
+    said, _, examples = capsys.readouterr().out.partition("Examples:")
+    assert f"meadowlark {verb}" in said  # the line of usage
+    assert f"meadowlark {verb}" in examples
+
+
+@pytest.mark.parametrize(("verb", "kind"), [("exam", "multiple_choice"), ("answer", "prompts")])
+def test_the_help_of_a_verb_names_every_task_that_it_takes(
+    verb: str, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([verb, "--help"]) == 0
+    named = set(re.findall(r"\w+", capsys.readouterr().out.partition("Examples:")[2]))
+    assert {task.name for task in TASKS.values() if task.kind == kind} <= named
 
 
 def test_no_verb_exists_that_is_not_built() -> None:

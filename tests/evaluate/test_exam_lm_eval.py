@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("lm_eval", reason="lm-eval is not installed (0.4.13, extra 'bench')")
+pytest.importorskip("lm_eval", reason="lm-eval is not installed (0.4.13, extra 'evaluate')")
 
 from lm_eval_oracle import STOCK, likelihoods_of, run_lm_eval, stock_task
 

@@ -210,6 +210,20 @@ def test_the_verb_examines_by_the_protocol(
     assert "1.000" in shown
 
 
+def test_show_prints_the_begun_prompt_of_the_protocol_and_asks_nothing(
+    model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = scripted(monkeypatch, {})
+    arguments = ["exam", model, "--tasks", STEP_1, "--protocol", "medalpaca-fixed"]
+    assert command_line([*arguments, "--show"]) == 0
+    shown = capsys.readouterr().out
+    assert "### Response:\nThe Answer to the question is:\nright: B\n" in shown
+    assert "compared" not in shown
+    assert calls == []
+    assert command_line([*arguments, "--export-lm-eval", "lm"]) == 2
+    assert "leave --export-lm-eval away" in capsys.readouterr().err
+
+
 def test_a_remote_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="begins the model's answer"):
         examine_by_protocol(

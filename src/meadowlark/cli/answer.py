@@ -25,7 +25,7 @@ def answer(
         str,
         typer.Argument(
             help="A folder or file of records or questions, or a task: medinstruct_test, icliniq, "
-            "alpaca_eval."
+            "alpaca_eval; meqsum, mediqa (summaries)."
         ),
     ],
     out: Out,

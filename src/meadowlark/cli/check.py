@@ -34,8 +34,8 @@ def check(
         typer.Option(
             "--against",
             help="Look for these evaluation questions in the training rows: comma-separated tasks "
-            "(demo_exam, medqa, medmcqa, pubmedqa, headqa, mmlu_medical, medinstruct_test, "
-            "NAME=PATH) or your own FILEs.",
+            "of exam and answer (medqa, mmlu_medical, medinstruct_test ...), NAME=PATH, or your "
+            "own FILEs.",
         ),
     ] = None,
     exams: Annotated[

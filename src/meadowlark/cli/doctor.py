@@ -19,7 +19,7 @@ KEYS = ("MEADOWLARK_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "HF_TOKEN")
 SETTINGS = ("MEADOWLARK_DATA", "MEADOWLARK_MODELS", "HF_HOME", "OMP_NUM_THREADS")
 
 
-DEVELOPERS = ("all", "dev", "bench", "oracle")
+DEVELOPERS = ("all", "dev", "bench")
 
 
 def doctor() -> int:

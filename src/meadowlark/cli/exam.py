@@ -52,8 +52,8 @@ def exam(
         typer.Option(
             "--tasks",
             help="Comma-separated: demo_exam, medqa, medqa_5, medmcqa, pubmedqa, headqa, "
-            "headqa_dev, mmlu_medical, NAME=PATH, your own FILE.jsonl with question, choices, "
-            "answer, or a definition NAME.toml.",
+            "headqa_dev, mmlu_medical, usmle_step1, usmle_step2, usmle_step3, NAME=PATH, your own "
+            "FILE.jsonl with question, choices, answer, or a definition NAME.toml.",
         ),
     ],
     out: Annotated[
@@ -180,6 +180,22 @@ def exam(
         max_tokens=max_tokens,
         concurrency=concurrency,
     )
+    if protocol is not None:
+        ignored = how.changed()
+        ignored += [
+            option
+            for option, value in (
+                ("--training", training),
+                ("--tasks-dir", tasks_dir),
+                ("--export-lm-eval", export),
+            )
+            if value is not None
+        ]
+        if ignored:
+            raise UserError(
+                f"--protocol {protocol.value} fixes how a model is asked; leave "
+                f"{', '.join(ignored)} away"
+            )
     if export is not None:
         from meadowlark.evaluate.exam import choose_files
         from meadowlark.evaluate.exam_export import command, export_lm_eval
@@ -193,9 +209,15 @@ def exam(
         stdout.print(f"  {command(export, names, how, path)}", markup=False)
         return
     if show:
-        for one in show_exam(
-            model, chosen, how=how, data=data, tasks_folder=tasks_dir, template=template
-        ):
+        if protocol is not None:
+            from meadowlark.evaluate.medalpaca import show_protocol
+
+            prompts = show_protocol(model, chosen, data=data, template=template)
+        else:
+            prompts = show_exam(
+                model, chosen, how=how, data=data, tasks_folder=tasks_dir, template=template
+            )
+        for one in prompts:
             stdout.rule(f"{one.question.task}: {one.question.id}", align="left")
             stdout.print(one.prompt, markup=False)
             compared = ", ".join(json.dumps(text, ensure_ascii=False) for text in one.compared)
@@ -205,17 +227,6 @@ def exam(
     if out is None:
         raise UserError("give --out DIR for the results, or --show to look at the prompts")
     if protocol is not None:
-        ignored = how.changed()
-        ignored += [
-            option
-            for option, value in (("--training", training), ("--tasks-dir", tasks_dir))
-            if value is not None
-        ]
-        if ignored:
-            raise UserError(
-                f"--protocol {protocol.value} fixes how a model is asked; leave "
-                f"{', '.join(ignored)} away"
-            )
         from meadowlark.evaluate.medalpaca import examine_by_protocol
 
         run = examine_by_protocol(

@@ -23,14 +23,15 @@ from typing import TYPE_CHECKING, Literal
 
 from meadowlark.dataset import Run, open_run
 from meadowlark.errors import UserError
-from meadowlark.evaluate.examined import examined
+from meadowlark.evaluate.exam import Shown
+from meadowlark.evaluate.examined import Subject, examined
 from meadowlark.evaluate.extract import extract
 from meadowlark.evaluate.partial import PartialAnswers, batches
 from meadowlark.llm.chat import Sampling
 from meadowlark.progress import Progress
 from meadowlark.records import Answer, Question, Rejected, Score, Turn, from_dict, to_json
 from meadowlark.statistics.intervals import wilson
-from meadowlark.tasks import load, resolve
+from meadowlark.tasks import TaskFiles, load, resolve
 from meadowlark.tasks.task import letters
 from meadowlark.templates import user_content
 
@@ -91,12 +92,7 @@ def examine_by_protocol(
     A reply depends on seed, try and prompt only, so a stopped run goes on where it was and a
     greater ``limit`` asks only the further questions.
     """
-    subject = examined(model, template, name)
-    if not subject.local:
-        raise UserError(
-            f"{model}: medAlpaca's protocol begins the model's answer for it, which only hf: "
-            "models can take here"
-        )
+    subject = _begun_for(model, template, name)
     chosen = [resolve(task, data) for task in tasks]
     run = open_run(
         "exam",
@@ -149,6 +145,32 @@ def examine_by_protocol(
         )
         partial.remove()
     return run
+
+
+def show_protocol(
+    model: str, tasks: Sequence[str], *, data: Path | None = None, template: str | None = None
+) -> list[Shown]:
+    """The rendered prompt of the first question of every task, with the answer's first words;
+    loads the tokenizer only."""
+    prompter = _begun_for(model, template, "").open_prompter()
+    shown = []
+    for files in (resolve(task, data) for task in tasks):
+        questions, _ = load(files, 1, _fault)
+        if not questions:
+            raise UserError(f"{files.name}: expected multiple-choice questions with an answer key")
+        shown.append(Shown(questions[0], prompter.render(protocol_turns(questions[0])), []))
+    return shown
+
+
+def _begun_for(model: str, template: str | None, name: str) -> Subject:
+    """The model under examination; a UserError where nobody can begin its answer."""
+    subject = examined(model, template, name)
+    if not subject.local:
+        raise UserError(
+            f"{model}: medAlpaca's protocol begins the model's answer for it, which only hf: "
+            "models can take here"
+        )
+    return subject
 
 
 def _fault(question: Question) -> str:
