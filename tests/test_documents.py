@@ -36,6 +36,14 @@ def test_the_readme_quotes_measured_numbers() -> None:
     assert len([row for row in measured() if row[0] == "README.md"]) >= 3
 
 
+def test_the_guide_to_training_says_how_far_off_plans_were_on_the_imitated_card() -> None:
+    results = ROOT / "benchmarks" / "results" / "training_gpu_rehearsed.json"
+    percent = 100 * json.loads(results.read_text())["plan_off_at_most"]
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    (said,) = re.findall(r"within ([\d.]+) % of PyTorch's CUDA allocator", text)
+    assert float(said) - 0.1 < percent <= float(said)
+
+
 def test_the_committed_result_says_that_no_kill_changed_an_output() -> None:
     found = json.loads((ROOT / "benchmarks" / "results" / "demo_killed.json").read_text())
     assert found["kills"] == 10

@@ -31,7 +31,7 @@ from meadowlark.llm.chat import Sampling
 from meadowlark.progress import Progress
 from meadowlark.records import Answer, Question, Rejected, Score, Turn, from_dict, to_json
 from meadowlark.statistics.intervals import wilson
-from meadowlark.tasks import TaskFiles, load, resolve
+from meadowlark.tasks import load, resolve
 from meadowlark.tasks.task import letters
 from meadowlark.templates import user_content
 
