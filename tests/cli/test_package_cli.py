@@ -53,17 +53,18 @@ def test_mistakes_end_with_one_message_and_exit_2(
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-def test_push_uploads_what_was_packaged_privately(
+def test_push_uploads_what_was_packaged_privately_unless_public_is_said(
     checkpoint: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    asked = []
+    asked: list[dict[str, object]] = []
+    is_private = True
 
     class Hub:
         def model_info(self, repo_id: str) -> SimpleNamespace:
-            return SimpleNamespace(private=True)
+            return SimpleNamespace(private=is_private)
 
         def upload_folder(self, **given: object) -> SimpleNamespace:
             asked.append(given)
@@ -77,4 +78,7 @@ def test_push_uploads_what_was_packaged_privately(
         shown = capsys.readouterr()
         assert "private at https://huggingface.co/org/name" in shown.out
         assert "hf_secret" not in shown.out + shown.err
-    assert [given["folder_path"] for given in asked] == [tmp_path / "out"] * 2
+    is_private = False
+    assert run([*words, "--push", "org/name", "--public"]) == 0
+    assert "public at https://huggingface.co/org/name" in capsys.readouterr().out
+    assert [given["folder_path"] for given in asked] == [tmp_path / "out"] * 3

@@ -1,6 +1,7 @@
 """Export reads back as the same conversation; show escapes what people and models wrote."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,22 @@ def test_show_finds_a_row_by_id_and_rejected_rows(
     capsys.readouterr()
     assert run(["show", str(tmp_path / "out"), "--rejected"]) == 0
     assert "near-duplicate by ROUGE-L" in capsys.readouterr().out
+
+
+def test_show_takes_the_first_rows_or_a_random_few_that_the_seed_fixes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rows.json"
+    file.write_text(json.dumps([{"instruction": f"Explain sign number {n}"} for n in range(50)]))
+
+    def shown(*options: str) -> list[int]:
+        assert run(["show", str(file), *options]) == 0
+        return [int(n) for n in re.findall(r"sign number (\d+)", capsys.readouterr().out)]
+
+    assert shown("--first", "--n", "4") == [0, 1, 2, 3]
+    assert shown("--first") == [0, 1, 2]
+    one = shown("--n", "10", "--seed", "1")
+    assert one == shown("-n", "10", "--seed", "1") == sorted(set(one))
+    assert len(one) == 10
+    assert one != shown("--n", "10", "--seed", "2")
+    assert shown("--n", "99", "--seed", "2") == list(range(50))

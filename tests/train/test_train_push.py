@@ -82,7 +82,7 @@ def test_public_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert hub.created[0]["private"] is False
 
 
-def test_a_repository_that_others_see_is_not_taken_for_a_private_one(
+def test_a_repository_that_is_there_must_be_as_visible_as_was_meant(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hub leaves an existing repository's visibility as it is, whatever is asked."""
@@ -93,6 +93,9 @@ def test_a_repository_that_others_see_is_not_taken_for_a_private_one(
     push(folder, "org/name", public=True)
     assert len(hub.uploaded) == 1
     private = use(monkeypatch, Hub(found=True))
+    with pytest.raises(UserError, match="there already and private; make it public on the hub"):
+        push(folder, "org/name", public=True)
+    assert not private.uploaded
     push(folder, "org/name")
     assert not private.created
     assert len(private.uploaded) == 1

@@ -81,7 +81,8 @@ def push(folder: Path, repo_id: str, *, public: bool = False) -> str:
 
 
 def _repository(api: Any, repo_id: str, public: bool) -> None:
-    """Make the repository, or refuse one that others can see where private was meant."""
+    """Make the repository, or refuse one that is not as visible as was meant: uploading does not
+    change that."""
     try:
         found = api.model_info(repo_id)
     except RepositoryNotFoundError:
@@ -90,6 +91,11 @@ def _repository(api: Any, repo_id: str, public: bool) -> None:
     if not found.private and not public:
         raise UserError(
             f"{repo_id} is there already and public; give --public if it is to be, or another name"
+        )
+    if found.private and public:
+        raise UserError(
+            f"{repo_id} is there already and private; make it public on the hub, leave --public "
+            "out, or give another name"
         )
 
 
