@@ -21,6 +21,11 @@ SHORT = "short-key"
         (["--vllm", "/no/such/python"], "cannot be started"),
         (["--vllm", "http://127.0.0.1:9"], "no server tells its models there"),
         (["--template", "alpacca"], "Did you mean 'alpaca'"),
+        (["--vllm", "http://u", "--quantise", "nf4"], "--quantise is for a model that is loaded"),
+        (["--vllm", "http://u", "--context", "99"], "--context is for a model that is loaded"),
+        (["--vllm", "http://u", "--vllm-options", "--x"], "a vLLM that is started here"),
+        (["--vllm", "no", "--vllm-options", "--x"], "--vllm-options is for a vLLM that is started"),
+        (["--vllm", "python3", "--vllm-key-env", "K"], "--vllm-key-env is for a vLLM that runs"),
     ],
 )
 def test_a_mistake_is_one_message_and_exit_2(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -156,11 +157,24 @@ async def _serve(
         found = ""
     if found and not local:
         raise UserError(f"--vllm is for an hf: model, not {spec!r}")
+    at_url = found.startswith(("http://", "https://"))
+    _refuse(
+        {"--quantise": quantise, "--context": context} if at_url else {},
+        f"is for a model that is loaded here; {found} has its own already",
+    )
+    _refuse(
+        {} if found and not at_url else {"--vllm-options": vllm_options},
+        "is for a vLLM that is started here: --vllm PYTHON",
+    )
+    _refuse(
+        {} if at_url else {"--vllm-key-env": vllm_key_env},
+        "is for a vLLM that runs already: --vllm URL",
+    )
     started: engine.Process | None = None
     voice: Voice
     taken = take_address(host, port)
     try:
-        if found.startswith(("http://", "https://")):
+        if at_url:
             voice = await engine.at_url(found, reference, name, template, read_key(vllm_key_env))
         elif found:
             proof = open_proof(reference, template)
@@ -188,6 +202,13 @@ async def _serve(
         if started is not None:
             started.stop()
     stdout.print("stopped")
+
+
+def _refuse(typed: Mapping[str, object], why: str) -> None:
+    """UserError for the first option that was typed and would do nothing here."""
+    for option, value in typed.items():
+        if value:
+            raise UserError(f"{option} {why}; leave it out")
 
 
 def server_key(host: str, variable: str) -> str:
