@@ -64,10 +64,22 @@ def test_the_architecture_page_is_two_pages_at_most() -> None:
 
 
 def test_links_between_pages_lead_somewhere() -> None:
+    found = 0
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
             if "://" not in target:
-                assert (page.parent / target).exists(), f"{page.name}: {target}"
+                name, _, heading = target.partition("#")
+                place = page.parent / name if name else page
+                assert place.exists(), f"{page.name}: {target}"
+                assert not heading or heading in headings(place), f"{page.name}: {target}"
+                found += 1
+    assert found > 50
+
+
+def headings(page: Path) -> set[str]:
+    """What the headings of a page of Markdown are called in links."""
+    lines = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-") for line in lines}
 
 
 def test_the_demo_recipe_is_the_demo() -> None:

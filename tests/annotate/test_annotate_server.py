@@ -277,7 +277,7 @@ def test_the_sides_that_are_shown_are_those_that_were_dealt(tmp_path: Path) -> N
     serving(folder, body)
 
 
-def test_fifty_people_at_once(tmp_path: Path) -> None:
+def test_fifty_people_at_once_lose_no_judgement_and_double_none(tmp_path: Path) -> None:
     folder = comparison(tmp_path, count=60, people="50", overlap=0.05)
 
     async def body(served: Served) -> None:

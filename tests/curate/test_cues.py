@@ -39,17 +39,17 @@ def differs(text: str) -> bool:
     return search(Cues(text)) != search(Cues(text, everywhere=True))
 
 
-def test_the_frozen_sentences() -> None:
+def test_cues_lose_no_span_of_the_frozen_sentences() -> None:
     assert [row["id"] for row in SENTENCES if differs(row["text"])] == []
 
 
 @given(st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from(BETWEEN)), max_size=12))
 @settings(deadline=None)  # the first call compiles
-def test_any_text_made_of_their_pieces(pieces: list[tuple[str, str]]) -> None:
+def test_cues_lose_no_span_of_texts_made_of_their_pieces(pieces: list[tuple[str, str]]) -> None:
     assert not differs("".join(piece + between for piece, between in pieces))
 
 
-def test_long_texts_made_of_their_pieces() -> None:
+def test_cues_lose_no_span_of_long_texts_made_of_their_pieces() -> None:
     rng = random.Random(7)
     for _ in range(150):
         text = "".join(rng.choice(PIECES) + rng.choice(BETWEEN) for _ in range(150))
@@ -58,7 +58,7 @@ def test_long_texts_made_of_their_pieces() -> None:
 
 @given(st.text())
 @settings(deadline=None)  # the first call compiles
-def test_any_text_at_all(text: str) -> None:
+def test_cues_lose_no_span_of_any_text_at_all(text: str) -> None:
     assert not differs(text)
 
 
@@ -80,7 +80,7 @@ def real_texts(data: Path, folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_every_real_text(real_data: Path, tmp_path: Path) -> None:
+def test_cues_lose_no_span_of_any_real_text(real_data: Path, tmp_path: Path) -> None:
     texts = real_texts(real_data, tmp_path)
     assert len(texts) > 50_000
     assert [text for text in texts if differs(text)] == []
@@ -96,7 +96,9 @@ def test_every_real_text(real_data: Path, tmp_path: Path) -> None:
         ("aged 91 and 120 mg, 89 years", Cue.OLD_AGE_DIGITS, [5]),
     ],
 )
-def test_where_a_cue_stands(text: str, cue: int, places: list[int]) -> None:
+def test_a_cue_stands_where_its_word_or_digits_begin(
+    text: str, cue: int, places: list[int]
+) -> None:
     assert Cues(text).at(cue) == places
 
 

@@ -41,7 +41,9 @@ from meadowlark.records import Record
         ("", None),
     ],
 )
-def test_verb_and_object(instruction: str, found: tuple[str, str] | None) -> None:
+def test_an_instructions_verb_and_object_are_found_by_rules(
+    instruction: str, found: tuple[str, str] | None
+) -> None:
     assert verb_and_object(instruction) == found
 
 

@@ -85,12 +85,12 @@ GOOD = [
 
 
 @pytest.mark.parametrize(("expected", "record"), BAD)
-def test_what_is_taken_out(expected: str, record: Record) -> None:
+def test_a_broken_row_goes_with_its_reason(expected: str, record: Record) -> None:
     assert reason(record) == expected
 
 
 @pytest.mark.parametrize("record", GOOD)
-def test_what_stays(record: Record) -> None:
+def test_a_good_row_that_looks_like_a_broken_one_stays(record: Record) -> None:
     assert judge(record, DEFAULTS) is None
 
 

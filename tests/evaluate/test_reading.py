@@ -61,7 +61,7 @@ def test_brackets_are_read_from_the_closing_statement(text: str, choice: str | N
         ("", None),
     ],
 )
-def test_alpacares_published_rule(text: str, choice: str | None) -> None:
+def test_a_choice_is_read_by_alpacares_published_rule(text: str, choice: str | None) -> None:
     assert read_choice(text, "alpacare") == choice
 
 

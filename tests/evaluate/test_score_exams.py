@@ -43,7 +43,7 @@ def found(scores: list[Score], metric: str, task: str = "t: against untuned") ->
     return one
 
 
-def test_a_pair_by_hand(tmp_path: Path) -> None:
+def test_two_exams_compared_give_what_was_worked_out_by_hand(tmp_path: Path) -> None:
     tuned = exam(tmp_path / "a", "AAAAAAB A", "tuned")
     untuned = exam(tmp_path / "b", "ABBBBAABF", "untuned")
     made = compute([tuned, untuned])

@@ -34,7 +34,7 @@ def metrics(scores: list[Score], task: str = TASK) -> dict[str, Score]:
     return {s.metric: s for s in scores if s.task == task}
 
 
-def test_a_case_by_hand() -> None:
+def test_win_rates_and_bounds_are_those_worked_out_by_hand() -> None:
     rows = [
         *both("1", "a", "a"),  # 1
         *both("2", "a", "b"),  # 1/2
@@ -180,7 +180,9 @@ some_verdicts = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(some_verdicts, st.randoms(use_true_random=False))
-def test_for_any_verdicts(rows: list[Verdict], shuffler: random.Random) -> None:
+def test_for_any_verdicts_order_changes_nothing_and_bounds_hold(
+    rows: list[Verdict], shuffler: random.Random
+) -> None:
     scores, kept, _ = score_verdicts(rows, model="m")
     assert len(kept) == len(rows)
     shuffled = rows[:]

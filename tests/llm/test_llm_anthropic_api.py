@@ -114,7 +114,7 @@ def test_a_schema_is_asked_for_by_a_tool_and_comes_back_as_text() -> None:
         ("new", "unknown"),
     ],
 )
-def test_how_a_reply_ended(stop: str, finish: str) -> None:
+def test_the_stop_reason_says_how_a_reply_ended(stop: str, finish: str) -> None:
     assert parse_reply(message("a", stop)).finish == finish
 
 
@@ -150,7 +150,9 @@ def test_what_the_api_lacks_is_said_and_nothing_is_sent(sampling: Sampling, said
         (529, "overloaded_error", "Overloaded", "retryable overloaded"),
     ],
 )
-def test_what_an_error_means(status: int, kind: str, words: str, facts: str) -> None:
+def test_what_an_error_means_is_told_by_its_status_and_words(
+    status: int, kind: str, words: str, facts: str
+) -> None:
     body = {"type": "error", "error": {"type": kind, "message": words}}
     with pytest.raises(CallFailed) as caught:
         ask_once(answering(web.json_response(body, status=status)), ChatRequest(TURNS))

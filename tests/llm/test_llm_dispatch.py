@@ -89,6 +89,7 @@ def test_look_ahead_is_bounded() -> None:
             assert len(drawn) < consumed + 5
             if consumed == 50:
                 break
+    assert consumed == 50
 
 
 def test_no_more_is_begun_than_the_consumer_finds_useful() -> None:

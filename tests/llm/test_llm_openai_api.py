@@ -285,7 +285,9 @@ def test_a_reply_that_is_not_well_formed_text_is_made_so() -> None:
         ),
     ],
 )
-def test_how_a_reply_ended(choice: dict[str, Any], expected: ChatReply) -> None:
+def test_the_finish_reason_says_how_a_reply_ended(
+    choice: dict[str, Any], expected: ChatReply
+) -> None:
     assert parse_reply({"choices": [choice]}) == expected
 
 

@@ -38,7 +38,9 @@ OPENAI, ANTHROPIC = "https://api.openai.com/v1", "https://api.anthropic.com"
         ("http://llm.internal/v1", "llama", FREE),
     ],
 )
-def test_which_price_holds(url: str, model: str, price: Price | None) -> None:
+def test_a_price_holds_at_its_provider_only_and_ones_own_server_is_free(
+    url: str, model: str, price: Price | None
+) -> None:
     assert known_price(url, model) == price
 
 

@@ -55,7 +55,9 @@ def test_a_folder_inside_a_run_is_that_runs(lineage_of_runs: Path) -> None:
 
 
 def test_the_hash_of_a_run_is_the_fingerprint_of_its_folder(lineage_of_runs: Path) -> None:
-    for run in find_runs([lineage_of_runs])[0]:
+    runs = find_runs([lineage_of_runs])[0]
+    assert len(runs) > 5
+    for run in runs:
         assert run.sha256 == fingerprint(run.folder)
 
 

@@ -39,7 +39,9 @@ PAIR = ("preference", "m", "r")
         ([("a", "a", "j"), ("unreadable", "a", "k")], {"j": [], "k": ["unread"]}),
     ],
 )
-def test_what_is_flagged(rows: list[tuple[str, str, str]], flags: dict[str, list[str]]) -> None:
+def test_flips_disagreements_and_unreadable_verdicts_are_flagged(
+    rows: list[tuple[str, str, str]], flags: dict[str, list[str]]
+) -> None:
     found = flags_of([verdict("1", winner, shown, by) for winner, shown, by in rows])
     assert found == {(PAIR, by): own for by, own in flags.items()}
 

@@ -29,7 +29,7 @@ def test_so_many_prompts_find_the_difference_as_often_as_promised(rate: float, t
     assert found == pytest.approx(0.8, abs=0.03)
 
 
-def test_textbook_numbers() -> None:
+def test_prompts_needed_are_those_worked_out_by_hand() -> None:
     # n = (1.95996/2 + 0.84162·√(1/4 - δ²))²/δ² by hand
     assert prompts_needed(0.6) == 194
     assert prompts_needed(0.55) == 783

@@ -65,7 +65,7 @@ WHOLE = json.dumps({"tasks": ROWS}, indent=1)
         WHOLE.replace("\\n", "\n"),  # a real line break within a string
     ],
 )
-def test_json_in_its_variants(text: str) -> None:
+def test_json_is_read_in_every_variant_that_teachers_write(text: str) -> None:
     assert parse_tasks(text) == ([FIRST, SECOND], [])
 
 
