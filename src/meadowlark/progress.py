@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
 from types import TracebackType
-from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-Item = TypeVar("Item")
 LOG_INTERVAL_S = 10.0
 
 console = Console(stderr=True)
 
 
 def duration(seconds: float) -> str:
-    """``75`` as ``1 min 15 s``, ``4000`` as ``1 h 07 min``, ``0.42`` as ``0.4 s``."""
+    """``75`` as ``1 min 15 s``, ``4000`` as ``1 h 06 min``, ``0.42`` as ``0.4 s``."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -108,15 +105,3 @@ class Progress:
         if self.total is not None and self.per_second() > 0:
             line += f", {duration((self.total - self.done) / self.per_second())} left"
         return f"{line}  {self.note}".rstrip()
-
-
-def track(
-    items: Iterable[Item], label: str, total: int | None = None, unit: str = "rows"
-) -> Iterator[Item]:
-    """Yield ``items`` while showing progress."""
-    if total is None and isinstance(items, Sized):
-        total = len(items)
-    with Progress(label, total, unit) as progress:
-        for item in items:
-            yield item
-            progress.advance()

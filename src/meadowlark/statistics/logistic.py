@@ -23,11 +23,6 @@ class Fit(NamedTuple):
     coefficients: Array
     information: Array
 
-    @property
-    def standard_errors(self) -> Array:
-        """√ of the diagonal of the inverse information, as ``glm`` reports them."""
-        return np.asarray(np.sqrt(np.diag(np.linalg.inv(self.information))))
-
 
 def sigmoid(x: Array) -> Array:
     """1/(1 + e^-x) without overflow."""
