@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.metadata
+import importlib.util
 import json
 import os
 import subprocess
@@ -147,8 +148,8 @@ def test_a_stopped_bench_goes_on_without_asking_again(tmp_path: Path) -> None:
 
 
 def test_every_local_file_has_its_definition_in_lm_eval(real_data: Path, tmp_path: Path) -> None:
-    spec = pytest.importorskip("importlib.util").find_spec("lm_eval")
-    if spec is None:
+    spec = importlib.util.find_spec("lm_eval")
+    if spec is None or spec.origin is None:
         pytest.skip("lm-eval is not installed")
     definitions = Path(spec.origin).parent / "tasks"
     chosen = choose_parts(list(BENCHMARKS), real_data)
