@@ -1,5 +1,8 @@
 """Small rows written for these tests, and a tiny tokenizer and model made from them."""
 
+import gc
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,38 @@ QUESTIONS = {
     "sudden change in how the {} feels, is such a sign.",
     "How is the {} examined?": "The doctor asks, looks at the {} and orders tests: blood, images.",
 }
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _planned_once() -> Iterator[None]:
+    """Runs of the same model and passes share a dry run, which depends on nothing else: a test that
+    trains, stops and goes on would make it three times. ``dry_run`` itself is tested unshared."""
+    from meadowlark.train import forecast
+
+    made: dict[str, Any] = {}
+    own = forecast.dry_run
+
+    def shared(config: Any, options: Any, load: Any, **how: Any) -> Any:
+        places = {"data": {"path", "validation"}, "model": {"base"}}
+        asked = config.to_dict(), options.model_dump(mode="json", exclude=places), str((load, how))
+        asked[0].pop("_name_or_path", None)
+        key = json.dumps(asked, sort_keys=True, default=str)
+        if key not in made:
+            made[key] = own(config, options, load, **how)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forecast, "dry_run", shared)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_imported_is_collected() -> None:
+    """The trainer collects garbage at its end: what was imported need not be looked at each time,
+    as in the installed command."""
+    import transformers.trainer  # noqa: F401
+
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

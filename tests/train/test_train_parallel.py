@@ -107,25 +107,26 @@ def losses(out: Path) -> list[tuple[int, float]]:
     ]
 
 
-@pytest.mark.parametrize("parallel", ["fsdp", "ddp"])
-def test_two_gloo_processes_equal_one(
-    config: Path, mixed: Path, tmp_path: Path, parallel: str
+def test_two_gloo_processes_equal_one_in_shards_and_in_copies(
+    config: Path, mixed: Path, tmp_path: Path
 ) -> None:
     """Every logged loss, every evaluation and all weights, from one random start."""
-    one, two = tmp_path / "one", tmp_path / "two"
+    one = tmp_path / "one"
     finish(start(config, mixed, one))
-    more = ["--launch", "2", "--set", f"run.parallel={parallel}", "--set", "optimiser.epochs=3"]
-    said = finish(start(config, mixed, two, *more))
-    assert said.count("results in") == 1  # the main process alone reports
-    close(one, two)
-    ours, theirs = losses(one), losses(two)
-    assert [step for step, _ in ours] == [step for step, _ in theirs]
-    assert [loss for _, loss in ours] == pytest.approx([loss for _, loss in theirs], rel=1e-6)
-    manifest = read_manifest(two)
-    assert manifest.results["processes"] == 2
-    assert manifest.rows == read_manifest(one).rows
-    assert manifest.results["parameters"] == read_manifest(one).results["parameters"]
-    assert json.loads((two / "environment.json").read_text())["processes"] == 2
+    for parallel in ("fsdp", "ddp"):
+        two = tmp_path / parallel
+        more = ["--launch", "2", "--set", f"run.parallel={parallel}", "--set", "optimiser.epochs=3"]
+        said = finish(start(config, mixed, two, *more))
+        assert said.count("results in") == 1  # the main process alone reports
+        close(one, two)
+        ours, theirs = losses(one), losses(two)
+        assert [step for step, _ in ours] == [step for step, _ in theirs]
+        assert [loss for _, loss in ours] == pytest.approx([loss for _, loss in theirs], rel=1e-6)
+        manifest = read_manifest(two)
+        assert manifest.results["processes"] == 2
+        assert manifest.rows == read_manifest(one).rows
+        assert manifest.results["parameters"] == read_manifest(one).results["parameters"]
+        assert json.loads((two / "environment.json").read_text())["processes"] == 2
 
 
 @pytest.mark.slow
