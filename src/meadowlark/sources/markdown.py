@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import html
 import re
+from collections.abc import Callable
 from typing import Any
 
 from meadowlark.errors import UserError
@@ -74,7 +75,7 @@ def _parser() -> tuple[Any, Any]:
         raise UserError(
             "HTML is read with the package lxml: pip install 'meadowlark[sources]'"
         ) from None
-    return etree, etree.HTMLParser()
+    return etree, etree.HTMLParser(remove_comments=True, remove_pis=True)
 
 
 def _inside(element: Any, depth: int) -> str:
@@ -89,23 +90,25 @@ def _inside(element: Any, depth: int) -> str:
 def _content(element: Any, depth: int, made: list[str]) -> None:
     """Append an element's content to what is made."""
     if text := element.text:
-        made.append(text if text.isprintable() and "  " not in text else _words(text))
+        made.append(_words(text))
     depth += 1
+    writers, other = (_WRITERS, _content) if depth <= DEEPEST else (_UNWRITTEN, _flat)
     for child in element:
-        _element(child, depth, made)
+        writers.get(child.tag, other)(child, depth, made)
         if text := child.tail:
-            made.append(text if text.isprintable() and "  " not in text else _words(text))
+            made.append(_words(text))
 
 
 def _words(text: str | None) -> str:
     """Text with every run of white space as one space."""
     if not text:
         return ""
-    if text == "\n":  # what most often stands between two blocks
-        return " "
-    for white in _WHITE:
-        if white in text:
-            text = text.replace(white, " ")
+    if not text.isprintable():
+        if text in ("\n\n", "\n"):  # what most often stands between two blocks
+            return " "
+        for white in _WHITE:
+            if white in text:
+                text = text.replace(white, " ")
     return _SPACES.sub(" ", text) if "  " in text else text
 
 
@@ -119,6 +122,10 @@ def _gaps(text: str) -> str:
 
 def _gap(made: list[str]) -> None:
     """Append an empty line to what is made, as :func:`_gaps` would leave it."""
+    if made and made[-1] == " ":
+        made.pop()
+    if made and made[-1] == "\n\n":
+        return
     while made:
         if last := made[-1].rstrip(" \t\n"):
             made[-1] = last
@@ -127,61 +134,107 @@ def _gap(made: list[str]) -> None:
     made.append("\n\n")
 
 
-def _element(element: Any, depth: int, made: list[str]) -> None:
-    """Append an element to what is made."""
-    tag = element.tag
-    if not isinstance(tag, str) or tag in _DROPPED:
-        return
-    if depth > DEEPEST:
-        made.append(_words(_text(element)))
-    elif tag in _BLOCKS:
-        _gap(made)
-        _content(element, depth, made)
-        _gap(made)
-    elif tag == "br":
+# ------------------------------------------------- elements, each appended to what is made
+
+
+def _block(element: Any, depth: int, made: list[str]) -> None:
+    _gap(made)
+    _content(element, depth, made)
+    _gap(made)
+
+
+def _flat(element: Any, depth: int, made: list[str]) -> None:
+    made.append(_words(_text(element)))
+
+
+def _dropped(element: Any, depth: int, made: list[str]) -> None:
+    pass
+
+
+def _break(element: Any, depth: int, made: list[str]) -> None:
+    made.append("\n")
+
+
+def _anchor(element: Any, depth: int, made: list[str]) -> None:
+    made.append(_link(_inside(element, depth), element.get("href") or ""))
+
+
+def _emphasis(element: Any, depth: int, made: list[str]) -> None:
+    made.append(_marked(_inside(element, depth), _MARKS[element.tag]))
+
+
+def _items(element: Any, depth: int, made: list[str]) -> None:
+    if element.getparent().tag == "li":
         made.append("\n")
-    elif tag == "a":
-        made.append(_link(_inside(element, depth), element.get("href") or ""))
-    elif tag in _MARKS:
-        made.append(_marked(_inside(element, depth), _MARKS[tag]))
-    elif tag in ("ul", "ol"):
-        if element.getparent().tag == "li":
-            made.append("\n")
-        else:
-            _gap(made)
-        _list(element, tag == "ol", depth, made)
-        made.append("\n")
-    elif tag in ("code", "kbd", "tt"):
-        if code := _text(element):
-            tick = "`" * (_run(code) + 1)
-            made.append(f"{tick} {code} {tick}" if len(tick) > 1 else f"`{code}`")
-    elif tag == "blockquote":
-        quoted = _gaps(_inside(element, depth)).strip().split("\n")
-        _gap(made)
-        made += ("\n".join(f"> {line}".rstrip() for line in quoted), "\n\n")
-    elif tag == "pre":
-        code = _text(element).strip("\n")
-        fence = "`" * max(3, _run(code) + 1)
-        _gap(made)
-        made += (f"{fence}\n{code}\n{fence}", "\n\n")
-    elif tag == "img":
-        alt = _words(element.get("alt")).strip()
-        made.append(f"[image: {alt}]" if alt else "[image]")
-    elif tag == "hr":
-        _gap(made)
-        made += ("---", "\n\n")
-    elif tag == "table":
-        _gap(made)
-        made += (*_table(element), "\n")
-    elif tag in ("sub", "sup"):
-        inner = _inside(element, depth)
-        made.append(f"{'_' if tag == 'sub' else '^'}{inner}" if inner.strip() else inner)
-    elif tag[0] == "h" and tag[1:].isdigit():
-        title = _words(_inside(element, depth)).strip()
-        _gap(made)
-        made += (f"{'#' * min(int(tag[1:]), 6)} {title}", "\n\n")
     else:
-        _content(element, depth, made)
+        _gap(made)
+    _list(element, element.tag == "ol", depth, made)
+    made.append("\n")
+
+
+def _code(element: Any, depth: int, made: list[str]) -> None:
+    if code := _text(element):
+        tick = "`" * (_run(code) + 1)
+        made.append(f"{tick} {code} {tick}" if len(tick) > 1 else f"`{code}`")
+
+
+def _quotation(element: Any, depth: int, made: list[str]) -> None:
+    quoted = _gaps(_inside(element, depth)).strip().split("\n")
+    _gap(made)
+    made += ("\n".join(f"> {line}".rstrip() for line in quoted), "\n\n")
+
+
+def _verbatim(element: Any, depth: int, made: list[str]) -> None:
+    code = _text(element).strip("\n")
+    fence = "`" * max(3, _run(code) + 1)
+    _gap(made)
+    made += (f"{fence}\n{code}\n{fence}", "\n\n")
+
+
+def _image(element: Any, depth: int, made: list[str]) -> None:
+    alt = _words(element.get("alt")).strip()
+    made.append(f"[image: {alt}]" if alt else "[image]")
+
+
+def _rule(element: Any, depth: int, made: list[str]) -> None:
+    _gap(made)
+    made += ("---", "\n\n")
+
+
+def _grid(element: Any, depth: int, made: list[str]) -> None:
+    _gap(made)
+    made += (*_table(element), "\n")
+
+
+def _raised(element: Any, depth: int, made: list[str]) -> None:
+    inner = _inside(element, depth)
+    made.append(f"{'_' if element.tag == 'sub' else '^'}{inner}" if inner.strip() else inner)
+
+
+def _heading(element: Any, depth: int, made: list[str]) -> None:
+    title = _words(_inside(element, depth)).strip()
+    _gap(made)
+    made += (f"{'#' * min(int(element.tag[1:]), 6)} {title}".rstrip(), "\n\n")
+
+
+_UNWRITTEN = dict.fromkeys(_DROPPED, _dropped)
+_WRITERS: dict[str, Callable[[Any, int, list[str]], None]] = {
+    **_UNWRITTEN,
+    **dict.fromkeys(_BLOCKS, _block),
+    **dict.fromkeys(_MARKS, _emphasis),
+    **dict.fromkeys(("ul", "ol"), _items),
+    **dict.fromkeys(("code", "kbd", "tt"), _code),
+    **dict.fromkeys(("sub", "sup"), _raised),
+    **dict.fromkeys(("h1", "h2", "h3", "h4", "h5", "h6"), _heading),
+    "a": _anchor,
+    "blockquote": _quotation,
+    "br": _break,
+    "hr": _rule,
+    "img": _image,
+    "pre": _verbatim,
+    "table": _grid,
+}
+"""What writes an element, by its tag. Of any other the content is written."""
 
 
 def _text(element: Any) -> str:
@@ -218,7 +271,7 @@ def _list(element: Any, numbered: bool, depth: int, made: list[str]) -> None:
     number = 0
     for item in element:
         if item.tag != "li":
-            _element(item, depth + 1, made)
+            _WRITERS.get(item.tag, _content)(item, depth + 1, made)
             continue
         number += 1
         head = f"{number}. " if numbered else "- "
