@@ -160,13 +160,13 @@ def test_mistakes_name_what_was_expected(
     assert "give --raw with the repository's folder" in capsys.readouterr().err
     assert run(["convert", "medquad", "--raw", "/nowhere", "--out", out]) == 2
     assert "no such file or folder: /nowhere" in capsys.readouterr().err
-    latin = tmp_path / "latin.csv"
-    latin.write_bytes(b"sentence,label\ncaf\xe9,1\n")
-    for raw in (latin, tmp_path):
-        assert run(["convert", "pubmed_causal", "--raw", str(raw), "--out", out]) == 2
-        assert "cannot be read as a CSV with the columns" in capsys.readouterr().err
-    latin.write_text("sentence,label\nA.,1\n")
-    corrected = ["convert", "pubmed_causal", "--raw", str(latin), "--out", out]
+    raw = tmp_path / "causal.csv"
+    raw.write_bytes("sentence,label\nA.,1\n".encode("utf-16"))
+    for path, said in ((raw, "is not in UTF-8"), (tmp_path, "cannot be read as a CSV with the")):
+        assert run(["convert", "pubmed_causal", "--raw", str(path), "--out", out]) == 2
+        assert said in capsys.readouterr().err
+    raw.write_text("sentence,label\nA.,1\n")
+    corrected = ["convert", "pubmed_causal", "--raw", str(raw), "--out", out]
     assert run(corrected) == 0, "a mistake leaves nothing that would need --force"
     assert run(["sources", "pubmed_causal"]) == 0
     assert "permutes the label texts" in " ".join(capsys.readouterr().out.split())

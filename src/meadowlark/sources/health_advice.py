@@ -28,6 +28,9 @@ def rows(raw: Path) -> Iterator[Record | Rejected]:
         raise UserError(f"{raw} holds no annotations_*.csv")
     for path in paths:
         for line in csv_rows(path, ("label", "pmid", "sentence")):
+            if isinstance(line, Rejected):
+                yield line._replace(detail=f"{path.name}, {line.detail}")
+                continue
             label, sentence = line["label"], line["sentence"]
             answer = f"The sentence gives {LABELS.get(label, '')}."
             record = SOURCE.record(

@@ -50,7 +50,10 @@ def rows(raw: Path, wording: str = "ours") -> Iterator[Record | Rejected]:
     answer then bears the right one of them.
     """
     for line in csv_rows(raw, ("sentence", "label")):
-        yield _row(line["sentence"], line["label"], wording)
+        if isinstance(line, Rejected):
+            yield line
+        else:
+            yield _row(line["sentence"], line["label"], wording)
 
 
 def hub_rows(
