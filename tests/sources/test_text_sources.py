@@ -13,6 +13,7 @@ from reading import split
 from meadowlark.errors import UserError
 from meadowlark.records import Rejected, Turn
 from meadowlark.sources.convert import convert
+from meadowlark.sources.mediawiki import plain
 
 NOTES = [
     ("What carries <b>oxygen</b>?\x1fHaemoglobin, 13.2 g/dl", "blood"),
@@ -120,6 +121,77 @@ def test_wiki_pages_become_one_row_a_section_from_xml_and_html(tmp_path: Path) -
     assert [row.input for row in from_html] == [row.input for row in kept]
     raw.write_text(WIKI[:-200])
     assert [r.reason for r in split("wikidoc", raw)[1]][-1] == "malformed XML"
+
+
+def test_a_raised_number_of_wikitext_does_not_become_another_number() -> None:
+    """What MediaWiki shows of these, but for marks of references: 10 to the 9th is no 109."""
+    assert plain("3 x 10<sup>9</sup>/L of Ca<sup>2+</sup>, the 5<sup>th</sup>, H<sub>2</sub>O") == (
+        "3 x 10^9/L of Ca^2+, the 5th, H2O"
+    )
+    assert plain("{{convert|5|mg}} a day<ref>[[A]]</ref><br/>or {{nowrap|10 mg}}.") == (
+        "5 mg a day\nor 10 mg."
+    )
+    assert plain("__NOTOC__\n* a\n** b\n; Term : its sense\n: more [[es:Asma]] ~~~~") == (
+        "- a\n  - b\nTerm: its sense\nmore"
+    )
+    assert (
+        plain("<nowiki>[1]</nowiki> of <math>x^2</math> in [[MRI: T2|MRI]]")
+        == "[1] of $x^2$ in MRI"
+    )
+
+
+PAGE = """<!DOCTYPE html><html><head>
+<meta charset="{}"><title>Gout overview - wikidoc</title></head>
+<body><div id="content"><h1 id="firstHeading">Gout overview</h1>
+<div id="siteSub">From wikidoc</div><div id="mw-content-text"><div class="mw-parser-output">
+<p><b>Editor-In-Chief:</b> A. Body, M.D. <a class="external autonumber" href="mailto:x">[1]</a></p>
+<div id="toc" class="toc"><h2>Contents</h2>
+<ul><li><a href="#Overview">1 Overview</a></li></ul></div>
+<h2><span class="mw-headline">Overview</span><span class="mw-editsection">[<a>edit</a>]</span></h2>
+<p>Gout was known to Ménière.<sup class="reference"><a href="#n1">[1]</a></sup> It hurts, and
+2 x 10<sup>7</sup> people have it.<sup class="noprint reference">[2]</sup></p>
+<div class="thumb"><div class="thumbcaption">A toe, photographed in the year 1900.</div></div>
+<h2><span class="mw-headline">References</span><span class="mw-editsection">[edit]</span></h2>
+<ol class="references"><li>A long citation of a paper that nobody should learn.</li></ol>
+</div></div><div class="printfooter">Retrieved from here and nowhere else, as it seems.</div></div>
+<div id="footer"><p>This page was last modified on some day by a user of this wiki.</p></div></body>
+</html>"""
+
+
+@pytest.mark.parametrize(
+    ("named", "encoding"), [("utf-8", "utf-8"), ("windows-1252", "cp1252"), ("utf-8", "utf-16")]
+)
+def test_of_a_wiki_page_only_its_article_is_read(named: str, encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "gout.html").write_bytes(PAGE.format(named).encode(encoding))
+    kept, rejected = split("wikidoc", tmp_path)
+    assert [(row.input, row.output, row.tags["heading"]) for row in kept] == [
+        (
+            "What is Gout?",
+            "Gout was known to Ménière. It hurts, and 2 x 10^7 people have it.",
+            "Overview",
+        )
+    ]
+    assert rejected == []
+
+
+def test_a_wiki_page_in_an_encoding_that_it_does_not_name_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_bytes(PAGE.format("utf-8").encode("cp1252"))
+    (tmp_path / "b.html").write_text(PAGE.format("klingon"))
+    kept, rejected = split("wikidoc", tmp_path)
+    assert kept == []
+    assert [row.reason for row in rejected] == ["not UTF-8"] * 2
+
+
+def test_an_exports_pages_without_a_title_are_rejected(tmp_path: Path) -> None:
+    text = "Asthma is a long-term disease of the airways of the lungs."
+    (tmp_path / "w.xml").write_text(
+        "<mediawiki><page><ns>0</ns><revision><text>Nobody's</text></revision></page><page><title>"
+        f"Asthma</title><revision><text>An old text.</text></revision><revision><text>{text}</text>"
+        "</revision></page></mediawiki>"
+    )
+    kept, rejected = split("wikidoc", tmp_path / "w.xml")
+    assert [(row.input, row.output) for row in kept] == [("What is Asthma?", text)]
+    assert [(row.reason, row.detail) for row in rejected] == [("page without a title", "Nobody's")]
 
 
 def test_abstracts_lose_no_row_whatever_is_wrong_with_it(tmp_path: Path) -> None:
