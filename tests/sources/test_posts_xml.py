@@ -31,8 +31,10 @@ def read(text: bytes, piece: int) -> tuple[list[dict[str, str]], str]:
     found: list[dict[str, str]] = []
     with mock.patch.object(posts_xml, "PIECE", piece):
         try:
-            for rows in read_posts(io.BytesIO(text)):
-                found += map(dict, rows)
+            for rows in read_posts(
+                io.BytesIO(text), lambda posts: [dict(p.items()) for p in posts]
+            ):
+                found += rows
         except (ExpatError, ValueError, UserError) as error:
             return found, f"{type(error).__name__}: {error}"
     return found, ""

@@ -1,9 +1,10 @@
 """The rows of a Posts.xml of any size, in order, parsed by several threads.
 
 A dump is one flat list of rows. It is cut before rows, and libxml2 parses each piece by itself,
-outside of Python's lock. What is not of that plain form, be it another encoding, a comment or a
-piece that is no well-formed list of rows, goes to expat from there to the end: it alone says what
-is malformed, and where.
+outside of Python's lock; what is wanted of the rows is taken there too, so that only it is handed
+on. What is not of that plain form, be it another encoding, a comment or a piece that is no
+well-formed list of rows, goes to expat from there to the end: it alone says what is malformed, and
+where.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import os
 import re
 import xml.parsers.expat as expat
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import IO, Any
+from typing import IO, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -32,28 +33,39 @@ _HEAD = re.compile(
     rb'(?:\xef\xbb\xbf)?(?:<\?xml version="1\.0"(?: encoding="(?i:utf-8)")? ?\?>)?\s*<posts>\s*'
 )
 
-Rows = Iterable[Mapping[str, str]]
+Taken = TypeVar("Taken")
+
+
+class Post(Protocol):
+    """The attributes of a ``<row>``: an element of lxml, or a dictionary."""
+
+    def get(self, name: str, default: Any = None, /) -> Any:
+        """The attribute's value, or the default where it is absent."""
+
+
+Take = Callable[[Iterable[Post]], Taken]
 
 
 class NoPosts(ValueError):
     """XML without a ``<posts>``."""
 
 
-def read_posts(file: IO[bytes]) -> Iterator[Rows]:
-    """The attributes of every ``<row>`` within ``<posts>``, some hundreds at a time.
+def read_posts(file: IO[bytes], take: Take[Taken]) -> Iterator[Taken]:
+    """What ``take`` makes of all ``<row>`` within ``<posts>``, some hundreds at a time.
 
-    Raises ExpatError for malformed XML when all rows before it are out, :class:`NoPosts` at the
-    end, and UserError for entities. Memory is that of a few pieces, whatever the file's size.
+    ``take`` is called in several threads at once, and what it gives is never None. Raises
+    ExpatError for malformed XML when all rows before it are out, :class:`NoPosts` at the end, and
+    UserError for entities. Memory is that of a few pieces, whatever the file's size.
     """
-    rest = _Rest()
+    rest = _Rest(take)
     pieces = _pieces(file)
     head = next(pieces)
     yield from rest.parse(head)
-    waiting: deque[tuple[bytes, Future[Any]]] = deque()
+    waiting: deque[tuple[bytes, Future[Taken | None]]] = deque()
     if _HEAD.fullmatch(head):
         with ThreadPoolExecutor(min(THREADS, len(os.sched_getaffinity(0))), "posts") as pool:
             for piece in pieces:
-                waiting.append((piece, pool.submit(_parse, piece)))
+                waiting.append((piece, pool.submit(_parse, piece, take)))
                 if len(waiting) > THREADS + 1 and not (yield from _plain(waiting, rest)):
                     break
             while waiting and (yield from _plain(waiting, rest)):
@@ -67,15 +79,17 @@ def read_posts(file: IO[bytes]) -> Iterator[Rows]:
         raise NoPosts("it holds no <posts>")
 
 
-def _plain(waiting: deque[tuple[bytes, Future[Any]]], rest: _Rest) -> Generator[Rows, None, bool]:
-    """The rows of the piece that waits longest; whether it was a plain list of rows."""
+def _plain(
+    waiting: deque[tuple[bytes, Future[Taken | None]]], rest: _Rest[Taken]
+) -> Generator[Taken, None, bool]:
+    """What was taken of the piece that waits longest; whether it was a plain list of rows."""
     piece, parsing = waiting[0]
-    found = parsing.result()
-    if found is None:
+    taken = parsing.result()
+    if taken is None:
         return False
     waiting.popleft()
     rest.skip(piece)
-    yield (row.attrib for row in found)
+    yield taken
     return True
 
 
@@ -96,8 +110,8 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
     yield b"".join(held)
 
 
-def _parse(piece: bytes) -> Any:
-    """The rows of a piece as elements of lxml, or None where it is anything else."""
+def _parse(piece: bytes, take: Take[Taken]) -> Taken | None:
+    """What is taken of a piece's rows, or None where it is anything but a list of rows."""
     from lxml import etree
 
     parser = etree.XMLParser(
@@ -108,13 +122,14 @@ def _parse(piece: bytes) -> Any:
     except etree.XMLSyntaxError:
         return None
     other = found.xpath("boolean(*[not(self::row) or *] | comment() | processing-instruction())")
-    return None if other else found
+    return None if other else take(found)
 
 
-class _Rest:
+class _Rest(Generic[Taken]):
     """Expat over all that the threads did not read, with places as in the whole file."""
 
-    def __init__(self) -> None:
+    def __init__(self, take: Take[Taken]) -> None:
+        self._take = take
         self.found_posts = False
         self._rows: list[dict[str, str]] = []
         self._lines = self._column = 0
@@ -128,8 +143,8 @@ class _Rest:
         elif name == "row" and self.found_posts:
             self._rows.append(values)
 
-    def parse(self, piece: bytes, *, last: bool = False) -> Iterator[Rows]:
-        """The rows of the next piece, those before a mistake in it included."""
+    def parse(self, piece: bytes, *, last: bool = False) -> Iterator[Taken]:
+        """What is taken of the rows of the next piece, those before a mistake in it included."""
         malformed = None
         try:
             self._feed_skipped()
@@ -137,7 +152,7 @@ class _Rest:
         except expat.ExpatError as error:
             malformed = error
         rows, self._rows = self._rows, []
-        yield rows
+        yield self._take(rows)
         if malformed is not None:
             raise malformed
 

@@ -21,7 +21,7 @@ from meadowlark.errors import UserError
 from meadowlark.records import Record, Rejected
 from meadowlark.sources.archives import open_member
 from meadowlark.sources.markdown import TooLong, to_markdown
-from meadowlark.sources.posts_xml import NoPosts, read_posts
+from meadowlark.sources.posts_xml import NoPosts, Post, read_posts
 from meadowlark.sources.raw import text, unreadable
 from meadowlark.sources.source import Blocks, HubSet, Setting, Source
 
@@ -40,7 +40,16 @@ SITE = Setting("", "the site's name, where the file's does not say it")
 
 
 _Numbered = tuple[int, str, tuple[Any, ...]]
-"""A row for a table behind its place in the file and its id as it stands there."""
+"""A row for a table behind its place in its piece of the file and its id as it stands there."""
+
+
+class _Taken(NamedTuple):
+    """What is wanted of a piece of the file with ``seen`` rows, used or not."""
+
+    seen: int
+    questions: list[_Numbered]
+    answers: list[_Numbered]
+    refused: list[tuple[int, str]]
 
 
 class Block(NamedTuple):
@@ -98,10 +107,11 @@ def _site_of(raw: Path) -> str:
 
 def _fill(posts: sqlite3.Connection, file: IO[bytes], answers: str, raw: Path) -> list[Rejected]:
     """The file's posts into the two tables; what is no post is rejected, and a second id."""
-    tables = _Tables(posts, everything=answers != "voted")
+    tables = _Tables(posts)
+    take = functools.partial(_take, least=VOTES if answers == "voted" else -sys.maxsize)
     try:
-        for rows_ in read_posts(file):
-            tables.add(rows_)
+        for taken in read_posts(file, take):
+            tables.add(taken)
     except expat.ExpatError as error:
         if not tables.seen:
             raise UserError(f"{raw} is not a readable Posts.xml: {error}") from None
@@ -114,47 +124,62 @@ def _fill(posts: sqlite3.Connection, file: IO[bytes], answers: str, raw: Path) -
     return tables.rejected
 
 
+def _take(rows: Iterable[Post], least: int) -> _Taken:
+    """Questions, and answers with at least so many votes; what is neither, by its place."""
+    taken = _Taken(0, [], [], [])
+    place = 0
+    for place, row in enumerate(rows, 1):
+        kind = row.get("PostTypeId")
+        if kind not in (QUESTION, ANSWER):
+            continue  # wikis, tag excerpts and moderators' elections
+        try:
+            name = _present(row, "Id")
+            number, score = int(name), int(row.get("Score", 0))
+            values: tuple[Any, ...]
+            if kind == QUESTION:
+                values = (
+                    number,
+                    row.get("Title", ""),
+                    row.get("Body", ""),
+                    row.get("Tags", ""),
+                    int(row.get("AcceptedAnswerId", 0)),
+                    row.get("ContentLicense", ""),
+                )
+                taken.questions.append((place, name, values))
+            elif score >= least:
+                parent = int(_present(row, "ParentId"))
+                body, licence = row.get("Body", ""), row.get("ContentLicense", "")
+                taken.answers.append((place, name, (number, parent, score, body, licence)))
+        except ValueError as error:
+            taken.refused.append((place, str(error)))
+    return taken._replace(seen=place)
+
+
+def _present(row: Post, name: str) -> str:
+    value = row.get(name)
+    if value is None:
+        raise ValueError(f"no {name}")
+    return str(value)
+
+
 class _Tables:
     """The two tables while they are filled. ``seen`` counts rows, used or not."""
 
-    def __init__(self, posts: sqlite3.Connection, *, everything: bool) -> None:
+    def __init__(self, posts: sqlite3.Connection) -> None:
         self.seen = 0
         self.rejected: list[Rejected] = []
         self._posts = posts
-        self._least = -sys.maxsize if everything else VOTES
 
-    def add(self, rows: Iterable[Mapping[str, str]]) -> None:
-        """Some rows of the file into the tables: questions, and answers with enough votes."""
-        questions: list[_Numbered] = []
-        answers: list[_Numbered] = []
-        refused: list[tuple[int, Rejected]] = []
-        for values in rows:
-            self.seen += 1
-            kind = values.get("PostTypeId")
-            if kind not in (QUESTION, ANSWER):
-                continue  # wikis, tag excerpts and moderators' elections
-            try:
-                name = values["Id"]
-                number, score = int(name), int(values.get("Score", 0))
-                if kind == QUESTION:
-                    row = (
-                        number,
-                        values.get("Title", ""),
-                        values.get("Body", ""),
-                        values.get("Tags", ""),
-                        int(values.get("AcceptedAnswerId", 0)),
-                        values.get("ContentLicense", ""),
-                    )
-                    questions.append((self.seen, name, row))
-                elif score >= self._least:
-                    body, licence = values.get("Body", ""), values.get("ContentLicense", "")
-                    parent = int(values["ParentId"])
-                    answers.append((self.seen, name, (number, parent, score, body, licence)))
-            except (KeyError, ValueError) as error:
-                refused.append((self.seen, unreadable("not a post", f"post {self.seen}: {error}")))
-        refused += self._insert("insert into questions values (?, ?, ?, ?, ?, ?)", questions)
-        refused += self._insert("insert into answers values (?, ?, ?, ?, ?)", answers)
+    def add(self, taken: _Taken) -> None:
+        """What was taken of the next piece into the tables."""
+        refused = [(place, self._no_post(place, why)) for place, why in taken.refused]
+        refused += self._insert("insert into questions values (?, ?, ?, ?, ?, ?)", taken.questions)
+        refused += self._insert("insert into answers values (?, ?, ?, ?, ?)", taken.answers)
         self.rejected += [each for _, each in sorted(refused, key=lambda pair: pair[0])]
+        self.seen += taken.seen
+
+    def _no_post(self, place: int, why: str) -> Rejected:
+        return unreadable("not a post", f"post {self.seen + place}: {why}")
 
     def _insert(self, into: str, rows: list[_Numbered]) -> Iterator[tuple[int, Rejected]]:
         """Insert rows, but for those whose id is there already or is no number of a post."""
@@ -170,11 +195,11 @@ class _Tables:
             try:
                 self._posts.executemany(into, values())
             except (sqlite3.IntegrityError, OverflowError) as error:
-                seen, name, _ = rows[done - 1]
+                place, name, _ = rows[done - 1]
                 if isinstance(error, OverflowError):
-                    yield seen, unreadable("not a post", f"post {seen}: {error}")
+                    yield place, self._no_post(place, str(error))
                 else:
-                    yield seen, unreadable("duplicate id", f"post {name}")
+                    yield place, unreadable("duplicate id", f"post {name}")
 
 
 CHOSEN = {
