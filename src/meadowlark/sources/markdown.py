@@ -114,7 +114,7 @@ def _words(text: str | None) -> str:
 
 def _gaps(text: str) -> str:
     """Text with one empty line wherever there are some, and no white space before it."""
-    if "\n\n\n" not in text and " \n" not in text and "\t\n" not in text:
+    if "\n\n\n" not in text and " \n" not in text and ("\t" not in text or "\t\n" not in text):
         return text
     text = _LINES.sub("\n\n", text)
     return _TRAILING.sub("\n\n", text)

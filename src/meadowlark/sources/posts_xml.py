@@ -98,15 +98,15 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
     first = file.read(PIECE)
     cut = max(first.find(_ROW), 0)
     yield first[:cut]
-    held = [first[cut:]]
+    held = [memoryview(first)[cut:]]
     while chunk := file.read(PIECE):
         cut = chunk.rfind(_ROW)
         if cut < 0 and sum(map(len, held)) < LONGEST:
-            held.append(chunk)
+            held.append(memoryview(chunk))
             continue
         cut = max(cut, 0)
-        yield b"".join([*held, chunk[:cut]])
-        held = [chunk[cut:]]
+        yield b"".join([*held, memoryview(chunk)[:cut]])
+        held = [memoryview(chunk)[cut:]]
     yield b"".join(held)
 
 
