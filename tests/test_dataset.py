@@ -11,7 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from meadowlark.dataset import fingerprint, open_run, read, read_each, read_manifest
+from meadowlark.dataset import (
+    MANIFEST,
+    STARTED,
+    Run,
+    fingerprint,
+    open_run,
+    read,
+    read_each,
+    read_manifest,
+)
 from meadowlark.errors import FolderDiffers, UserError
 from meadowlark.records import Question, Record, Rejected, Turn
 
@@ -83,6 +92,44 @@ def test_a_changed_input_is_refused(data: Path, tmp_path: Path) -> None:
     data.write_text(data.read_text().replace("Explain 0", "Explain zero"))
     with pytest.raises(FolderDiffers, match=r"input data: the content of .* changed"):
         stage(data, out)
+
+
+def test_a_file_that_is_hashed_while_it_is_read_is_in_the_manifest_by_its_hash(
+    data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+
+    def begun(path: Path) -> Run:
+        return open_run("large", out, options={}, inputs={"raw": path}, hash_meanwhile=True)
+
+    with begun(data):
+        pass  # stopped before it could write anything
+    assert json.loads((out / STARTED).read_text())["inputs"]["raw"]["sha256"] == ""
+    other = tmp_path / "other.jsonl"
+    other.write_text("{}")
+    with pytest.raises(
+        FolderDiffers, match=r"input raw: .*data\.jsonl there, .*other\.jsonl asked"
+    ):
+        begun(other)
+    with begun(data) as run:
+        run.write([], Record)
+        run.finish()
+    assert read_manifest(out).inputs["raw"]["sha256"] == fingerprint(data)
+    assert begun(data).complete
+    data.write_text("{}")
+    with pytest.raises(FolderDiffers, match=r"input raw: the content of .* changed"):
+        begun(data)
+
+
+def test_a_file_that_is_gone_before_it_was_hashed_ends_the_run(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run = open_run("large", out, options={}, inputs={"raw": data}, hash_meanwhile=True)
+    data.unlink()
+    with run:
+        run.write([], Record)
+        with pytest.raises(UserError, match="no such file or folder"):
+            run.finish()
+    assert not (out / MANIFEST).exists()
 
 
 def test_a_limit_counts_the_same_unusable_rows_of_every_kind_of_file(tmp_path: Path) -> None:

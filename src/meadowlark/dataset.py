@@ -17,9 +17,11 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,6 +145,20 @@ def fingerprint(path: Path) -> str:
         files = sorted(p for p in path.rglob("*") if p.is_file())
         hashes = {str(p.relative_to(path)): fingerprint(p) for p in files}
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
+
+
+def _meanwhile(path: Path) -> Future[str]:
+    """A file's fingerprint, made in a thread that holds nothing up when the process is to end."""
+    made: Future[str] = Future()
+
+    def work() -> None:
+        try:
+            made.set_result(fingerprint(path))
+        except BaseException as error:
+            made.set_exception(error)
+
+    threading.Thread(target=work, name="fingerprint", daemon=True).start()
+    return made
 
 
 def rows_path(path: Path, kind: type[Any]) -> Path:
@@ -409,6 +425,7 @@ class Run:
         self._clock = time.monotonic()
         self._lock: IO[str] | None = None
         self._outputs: list[str] = []
+        self._hashing: dict[str, Future[str]] = {}
 
     def __enter__(self) -> Run:
         assert not self.complete, "a complete run is not entered"
@@ -424,6 +441,11 @@ class Run:
             raise UserError(f"another process is writing {self.folder}; wait for it") from None
         write_json(self.folder / STARTED, dataclasses.asdict(self.manifest))
         (self.folder / MANIFEST).unlink(missing_ok=True)
+        self._hashing = {
+            name: _meanwhile(Path(given["path"]))
+            for name, given in self.manifest.inputs.items()
+            if not given["sha256"]
+        }
         return self
 
     def __exit__(
@@ -473,6 +495,8 @@ class Run:
         ``results`` is what the stage has to say. The card is no output: it may be edited.
         """
         self.manifest.results.update(results)
+        for name, hashing in self._hashing.items():
+            self.manifest.inputs[name]["sha256"] = hashing.result()
         for name in sorted(self._outputs):
             self.manifest.outputs[name] = fingerprint(self.folder / name)
         self.manifest.seconds = round(time.monotonic() - self._clock, 3)
@@ -493,6 +517,7 @@ def open_run(
     inputs: Mapping[str, Path],
     seed: int | None = None,
     growing: Iterable[str] = ("limit",),
+    hash_meanwhile: bool = False,
     force: bool = False,
 ) -> Run:
     """Compare what is asked with what ``out`` holds, and say how to go on.
@@ -501,8 +526,17 @@ def open_run(
     continues a run. Raises :class:`FolderDiffers` where the folder holds another run, and
     UserError where it holds something that no stage made. With ``force`` another run's files are
     removed first, but for a journal: replies that were paid for are kept.
+
+    ``hash_meanwhile`` is for a stage that reads large files and, when it was stopped, begins
+    anew: where there is nothing to compare them with, files are hashed while the stage reads
+    them. Of such a run that was stopped the inputs' paths alone are compared.
     """
-    known = {name: {"path": str(p), "sha256": fingerprint(p)} for name, p in inputs.items()}
+    found = _found(out)
+    later = hash_meanwhile and found is None
+    known = {
+        name: {"path": str(p), "sha256": "" if later and p.is_file() else fingerprint(p)}
+        for name, p in inputs.items()
+    }
     asked = Manifest(
         stage=stage,
         options=json.loads(json.dumps(dict(options))),
@@ -512,7 +546,6 @@ def open_run(
         started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         command=COMMAND.get(),
     )
-    found = _found(out)
     if found is None:
         if out.exists() and not _ours_or_empty(out):
             raise UserError(f"{out} exists and was not made by meadowlark; give another --out")
@@ -588,7 +621,9 @@ def _differences(held: Manifest, asked: Manifest, growing: set[str]) -> tuple[li
         was, now = held.inputs.get(name), asked.inputs.get(name)
         if was is None or now is None:
             lines.append(f"input {name}: {'not ' if was is None else ''}used there")
-        elif was["sha256"] != now["sha256"]:
+        elif not was["sha256"] and was["path"] != now["path"]:
+            lines.append(f"input {name}: {was['path']} there, {now['path']} asked")
+        elif was["sha256"] not in ("", now["sha256"]):
             lines.append(f"input {name}: the content of {now['path']} changed")
     return lines, grown
 

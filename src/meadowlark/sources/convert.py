@@ -71,7 +71,7 @@ def convert(
             raise UserError("--revision names a commit of the hub's data set: give it with --hub")
         path = _raw(card, raw)
         inputs, batches = {"raw": path}, _read(card, path, chosen, limit)
-    run = open_run("convert", out, options=options, inputs=inputs, force=force)
+    run = open_run("convert", out, options=options, inputs=inputs, hash_meanwhile=True, force=force)
     if run.complete:
         return run
     with run, Spool(run) as spool:
