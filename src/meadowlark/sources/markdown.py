@@ -122,15 +122,10 @@ def _gaps(text: str) -> str:
 
 def _gap(made: list[str]) -> None:
     """Append an empty line to what is made, as :func:`_gaps` would leave it."""
-    if made and made[-1] == " ":
-        made.pop()
-    if made and made[-1] == "\n\n":
-        return
-    while made:
-        if last := made[-1].rstrip(" \t\n"):
-            made[-1] = last
+    while made and (last := made.pop()) != "\n\n":
+        if last := last.rstrip(" \t\n"):
+            made.append(last)
             break
-        made.pop()
     made.append("\n\n")
 
 
@@ -139,8 +134,11 @@ def _gap(made: list[str]) -> None:
 
 def _block(element: Any, depth: int, made: list[str]) -> None:
     _gap(made)
-    _content(element, depth, made)
-    _gap(made)
+    if len(element):
+        _content(element, depth, made)
+        _gap(made)
+    elif text := _words(element.text).rstrip(" "):
+        made += (text, "\n\n")
 
 
 def _flat(element: Any, depth: int, made: list[str]) -> None:
