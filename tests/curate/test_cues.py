@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,13 @@ SENTENCES = [
     for name in ("identifiers.jsonl", "lookalikes.jsonl")
     for line in (SET / name).read_text("utf-8").splitlines()
 ]
+ELSEWHERE = [
+    line
+    for name in ("elsewhere.txt", "elsewhere_lookalikes.txt")
+    for line in re.sub(r"\|[A-Z_]+\]|\[", "", (SET / name).read_text("utf-8")).splitlines()
+]
 WORDS = [word for row in SENTENCES for word in row["text"].split()]
+WORDS += [word for line in ELSEWHERE for word in line.split()]
 IDENTIFIERS = [
     row["text"][span["start"] : span["end"]] for row in SENTENCES for span in row.get("spans", [])
 ]
@@ -30,7 +37,8 @@ PIECES = [
     "Zip", "the 3rd of", "MAY", "aged", "95", "101F", "his", "mother", "Suite 4,", "P.O. Box 9",
     "certificate", "state medical license", "SW1A 2AA", "K1A 0B1", "postcode:", "٣/٤/2019", "ſSN",
     "🙂", "fe80::1", "https://", "a.b@c.org", "www.x.org", "10.0.0.1", "ninety-two years old", ",",
-    "MD",
+    "MD", "3 de marzo", "MÄRZ", "14.", "1er", "août", "déc.", "ene", "set", "de 2019", "12/out/19",
+    "mai",
 ]  # fmt: skip
 BETWEEN = [" ", " ", " ", "", "\n", ", ", ": ", "-", "/", ".", "\u00a0", " ("]
 
@@ -41,6 +49,7 @@ def differs(text: str) -> bool:
 
 def test_cues_lose_no_span_of_the_frozen_sentences() -> None:
     assert [row["id"] for row in SENTENCES if differs(row["text"])] == []
+    assert [line for line in ELSEWHERE if differs(line)] == []
 
 
 @given(st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from(BETWEEN)), max_size=12))

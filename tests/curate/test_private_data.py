@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meadowlark.curate.clean import PRIVATE_FILE, clean, read_rules
-from meadowlark.curate.identifiers import Span, find
+from meadowlark.curate.identifiers import Span, find, months
 from meadowlark.curate.options import PrivateDataOptions
 from meadowlark.curate.private_data import _with, make_finder, places, redacted
 from meadowlark.curate.surrogates import Surrogates, shifted
@@ -31,6 +31,22 @@ FREE_TEXT = {"NAME", "PLACE"}
 
 def _sentences(name: str) -> list[dict]:
     return [json.loads(line) for line in (SET / name).read_text("utf-8").splitlines()]
+
+
+LABELLED = re.compile(r"\[((?:[^][|]|\[[^]]*\])+)\|([A-Z_]+)\]")
+
+
+def _elsewhere() -> list[tuple[str, dict]]:
+    """Every labelled span of the second set with its text."""
+    wanted = []
+    for line in (SET / "elsewhere.txt").read_text("utf-8").splitlines():
+        text, spans, at = "", [], 0
+        for match in LABELLED.finditer(line):
+            text += line[at : match.start()]
+            spans.append({"start": len(text), "end": len(text) + len(match[1]), "kind": match[2]})
+            text, at = text + match[1], match.end()
+        wanted += [(text + line[at:], span) for span in spans]
+    return wanted
 
 
 def _found(text: str, span: dict) -> bool:
@@ -146,6 +162,30 @@ def test_no_look_alike_is_touched() -> None:
     assert [r["text"] for r in _sentences("lookalikes.jsonl") if find(r["text"])] == []
 
 
+def test_of_the_second_sets_dates_all_are_found_whatever_their_language() -> None:
+    """After the patterns were written with these sentences in view: docs/private-data.md."""
+    wanted = [(text, span) for text, span in _elsewhere() if span["kind"] == "DATE"]
+    assert len(wanted) == 33
+    assert [text for text, span in wanted if not _found(text, span)] == []
+
+
+def test_no_look_alike_of_the_second_set_is_touched() -> None:
+    texts = (SET / "elsewhere_lookalikes.txt").read_text("utf-8").splitlines()
+    assert [text for text in texts if find(text)] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4 Mayo sites and 3 Mars missions", "Mars 2020 landed.", "3 mai-tai", "Mai 34 of 50",
+        "Grew 5 MAI isolates.", "MAI 2019", "5 set 2019", "DIC 2019", "12 mars 2015;12(3):45",
+        "1.5 mars", "on 45 juin", "junior 3 mayor 2", "99 de mayo", "Cinco de Mayo",
+    ],
+)  # fmt: skip
+def test_what_looks_like_another_languages_date_is_none(text: str) -> None:
+    assert find(text) == []
+
+
 def test_the_real_medqa_questions_change_nowhere(real_data: Path) -> None:
     questions, _ = load(resolve("medqa", real_data))
     assert len(questions) == 1273
@@ -240,6 +280,18 @@ def test_a_redacted_record_does_not_carry_the_hash_of_what_was_replaced() -> Non
         ("2017-05-30T14:22:10", "year-month-day", 2, "2017-06-01T14:22:10"),
         ("20190822", "eight digits", 10, "20190901"),
         ("Thanksgiving", "a holiday", 5, "[date]"),
+        ("3 de marzo de 1954", "", 30, "2 de abril de 1954"),
+        ("5 DE MAYO DE 2018", "", 31, "5 DE JUNIO DE 2018"),
+        ("08/dez/2021", "", 31, "08/jan/2022"),
+        ("1er février 2020", "", 2, "3 février 2020"),
+        ("30 avril 2018", "", 1, "1 mai 2018"),
+        ("31 août 2018", "", -30, "1 août 2018"),
+        ("14 déc. 2019", "", 60, "12 févr. 2020"),
+        ("3. März 1948", "", -20, "12. Februar 1948"),
+        ("1° luglio 1955", "", 31, "1° agosto 1955"),
+        ("4. Okt. 2019", "", 30, "3. Nov. 2019"),
+        ("15. Jänner 2021", "", 31, "15. Februar 2021"),
+        ("6 maart 2020", "", 31, "6 april 2020"),
     ],
 )
 def test_a_moved_date_is_written_as_the_one_before(
@@ -258,6 +310,28 @@ def test_moving_a_date_is_what_the_calendar_says(date: datetime.date, days: int,
     text = date.strftime(form)
     moved = shifted(text, span.reason, days)
     assert datetime.datetime.strptime(moved, form).date() == date + datetime.timedelta(days)
+
+
+@given(
+    st.sampled_from(months.LANGUAGES),
+    st.dates(datetime.date(1920, 1, 1), datetime.date(2090, 1, 1)),
+    st.integers(-364, 364),
+)
+def test_a_date_moves_by_the_calendar_in_each_language(
+    language: months.Language, date: datetime.date, days: int
+) -> None:
+    """Whatever name another month gets, it is one of the month's; where a name is one language's
+    alone, the surrogate's is that language's."""
+    text = f"{date.day} {language.full[date.month - 1]} {date.year}"
+    if language is months.ENGLISH:
+        text = text.title()
+    (span,) = find(f"({text})")
+    assert (span.start, span.end) == (1, 1 + len(text))
+    day, month, year = shifted(text, span.reason, days).split()
+    moved = date + datetime.timedelta(days)
+    assert (int(day), months.number(month), int(year)) == (moved.day, moved.month, moved.year)
+    if sum(language.full[date.month - 1] in other.full for other in months.LANGUAGES) == 1:
+        assert month.lower() == language.full[moved.month - 1]
 
 
 def test_surrogate_numbers_are_of_the_ranges_that_belong_to_nobody() -> None:

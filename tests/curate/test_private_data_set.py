@@ -13,6 +13,17 @@ FROZEN = {
 }
 
 
+ELSEWHERE = {
+    "elsewhere.txt": "1f2335acb9bc5a0e3c2ca6729718b0f2cbfd7f4a6e41c3105f795760dd891e9c",
+    "elsewhere_lookalikes.txt": "c5cac467ce7b6b402a1c0c7e65d665a7302ed714ed6078c4a1b4cde3548ece0d",
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_the_second_set_is_the_one_that_was_frozen(name: str) -> None:
+    assert hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() == ELSEWHERE[name]
+
+
 @pytest.mark.parametrize("name", FROZEN)
 def test_the_set_is_the_one_that_was_frozen(name: str) -> None:
     assert hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() == FROZEN[name]

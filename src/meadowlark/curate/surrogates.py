@@ -15,7 +15,7 @@ import random
 import re
 from collections.abc import Callable
 
-from meadowlark.curate.identifiers import Span
+from meadowlark.curate.identifiers import Span, months
 
 _GIVEN = (
     "Alden Brin Corey Dana Ellis Fern Gale Harley Indra Jules Kit Lane Marlo Noel Oakley".split()
@@ -28,11 +28,8 @@ _TOWNS = (
     "Ashford Brookhaven Cedarvale Dunwick Elmstead Fernhill Glenbrook Harrowby Kingsmere".split()
 )
 _STREETS = "Alder Beech Cedar Dogwood Elm Fir Hazel Juniper Larch Maple".split()
-_MONTHS = (
-    "January February March April May June July August September October November December"
-).split()
 _WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-_PART = re.compile(r"\d+|[A-Za-z]+")
+_PART = re.compile(r"\d+|[^\W\d_]+")
 NO_YEAR = 2001
 """The year in which a date without one is moved; the year itself is not written."""
 
@@ -160,7 +157,7 @@ def shifted(text: str, reason: str, days: int) -> str:
     if "month" not in values:
         return "[date]"
     month = values["month"][0]
-    number = int(month) if month.isdigit() else _month(month)
+    number = int(month) if month.isdigit() else months.number(month)
     year = values["year"][0] if "year" in values else ""
     full_year = int(year) if len(year) == 4 else NO_YEAR if not year else _century(int(year))
     day = int(values["day"][0]) if "day" in values else 15
@@ -179,18 +176,24 @@ def shifted(text: str, reason: str, days: int) -> str:
             if suffix:
                 made.append(_ordinal(moved.day))
                 at += 2
+            first = re.match(r"er\b|[°º]", date[at:], re.I)  # "1er juin", but "2 juin"
+            if first:
+                made.append(first[0] if moved.day == 1 else "")
+                at += len(first[0])
         elif role == "month":
             made.append(
                 _number(word, moved.month, padded)
                 if word.isdigit()
-                else _named(word, _MONTHS[moved.month - 1], short="-" in date)
+                else months.named(word, moved.month, date)
             )
         elif role == "year":
             made.append(f"{moved.year:04d}" if len(word) == 4 else f"{moved.year % 100:02d}")
         elif role == "weekday":
             here = next(i for i, name in enumerate(_WEEKDAYS) if name[:3] == word[:3].capitalize())
             made.append(_named(word, _WEEKDAYS[(here + days) % 7]))
-        elif not (word in ("st", "nd", "rd", "th") and at == part.end() and made[-1] == ""):
+        elif not (
+            word.lower() in ("st", "nd", "rd", "th", "er") and at == part.end() and made[-1] == ""
+        ):
             made.append(word)
     return "".join(made) + date[at:] + time + rest
 
@@ -200,7 +203,7 @@ def _roles(date: str, reason: str) -> dict[int, str]:
     parts = [match[0] for match in _PART.finditer(date)]
     roles: dict[int, str] = {}
     for index, part in enumerate(parts):
-        if part.isalpha() and _month(part):
+        if part.isalpha() and months.number(part):
             roles[index] = "month"
         elif part.isalpha() and any(n[:3] == part[:3].capitalize() for n in _WEEKDAYS):
             roles[index] = "weekday"
@@ -241,16 +244,6 @@ def _century(year: int) -> int:
     return 2000 + year if year < 50 else 1900 + year
 
 
-def _month(word: str) -> int:
-    """The number of a month's name or abbreviation; 0 for any other word."""
-    name = word.capitalize()
-    if len(name) < 3:
-        return 0
-    return next(
-        (i for i, m in enumerate(_MONTHS, 1) if m.startswith(name) or name == "Sept" == m[:4]), 0
-    )
-
-
 def _number(word: str, number: int, padded: bool) -> str:
     return f"{number:02d}" if padded and len(word) == 2 else str(number)
 
@@ -259,11 +252,7 @@ def _ordinal(day: int) -> str:
     return "th" if 10 <= day % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
 
 
-def _named(word: str, name: str, short: bool = False) -> str:
-    """A name as long as the word is, in full or its first three letters, in the word's case.
-
-    "May" is both: it is short where ``short`` says that dates in this form are.
-    """
-    full = word.capitalize() in (*_MONTHS, *_WEEKDAYS) and not (len(word) == 3 and short)
-    made = name if full else name[:3]
+def _named(word: str, name: str) -> str:
+    """A weekday as long as the word is, in full or its first three letters, in the word's case."""
+    made = name if word.capitalize() in _WEEKDAYS else name[:3]
     return made.upper() if word.isupper() else made

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from meadowlark.curate.identifiers import months
 from meadowlark.curate.identifiers.words import GIVEN
 from meadowlark.match.compiled import kernel
 
@@ -74,6 +75,7 @@ class Cue:
     PT = 1 << 45
     PERSON = 1 << 46
     HEAD = 1 << 47  # what stands behind "surname, given name" at the head of a report
+    MONTH_ABROAD = 1 << 48
 
 
 _RELATIONS = (
@@ -115,6 +117,16 @@ _WORDS: dict[int, str] = {
     ),
     Cue.FAX: "fax|facsimile",
     Cue.MONTH: "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec",
+    Cue.MONTH_ABROAD: "|".join(
+        [*months.FULL]
+        + [short + sign for short in months.SHORT for sign in "-/"]
+        + [
+            short + sign
+            for short in months.SHORT
+            for sign in ". "
+            if short not in months.ENGLISH_WORDS
+        ]
+    ),
     Cue.WEEKDAY: "Mon|Tue|Wed|Thu|Fri|Sat|Sun",
     Cue.HOLIDAY: (
         "Christmas|Thanksgiving|New year|Valentine|Independence day|Labor day|Memorial day|"

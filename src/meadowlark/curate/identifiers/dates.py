@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from meadowlark.curate.identifiers import months as calendar
 from meadowlark.curate.identifiers.cues import Cue, Cues
 from meadowlark.curate.identifiers.labels import short
 from meadowlark.curate.identifiers.medicine import NOT_UNIT
@@ -89,6 +90,19 @@ _WEEKDAY_BEFORE = re.compile(rf"\b{_WEEKDAY}$")
 _BEFORE_DATE = re.compile(rf"(?:{_EVENT}{_WEEKDAY}?|{_WEEKDAY})$")
 _LISTED = re.compile(rf"(?<=[\s(])({_M}([/-]){_D})(?=\)|:\s)")
 
+_FULL = frozenset(calendar.FULL)
+_ABROAD = re.compile(
+    rf"(?<!\w)(?:(?:{'|'.join(sorted(calendar.FULL, key=len, reverse=True))})(?!\w)|"
+    rf"(?:{'|'.join(sorted(calendar.SHORT, key=len, reverse=True))})(?=[-/.\s]))",
+    re.I,
+)
+"""A month in another language than English."""
+_DAY_WITH_SIGN = re.compile(rf"\b{_DAY}([-/])$")
+_DAY_ABROAD = re.compile(rf"(?<![\w.,/]){_DAY}(?:er|[.°º])?\s(?P<of>d[ei]\s)?$", re.I)
+_YEAR_WITH_SIGN = re.compile(rf"([-/])(?:{_YEAR}|\d\d)\b")
+_YEAR_ABROAD = re.compile(rf"\.?,?\s(?:del?\s)?{_YEAR}\b{_CITATION}", re.I)
+_NO_YEAR = re.compile(rf"(?!\w|-[A-Za-z]|\.?,?\s{_YEAR}){_CITATION}")
+
 _NUMBER_WORDS = (
     r"(?:[Nn]inety(?:[-\s](?:one|two|three|four|five|six|seven|eight|nine))?|"
     r"(?:[Oo]ne|[Aa])\shundred(?:\sand\s\w+)?)"
@@ -116,7 +130,14 @@ _AGES = [
 _VIGNETTE = re.compile(r"(?:^|[.!?:\n]\s*|[\"“(]\s*)An?\s(?:[a-z-]+(?:,?\s[a-z-]+){0,3}\s)?$")
 
 
-_ANY_DATE = Cue.MONTH | Cue.WEEKDAY | Cue.HOLIDAY | Cue.DATE_DIGITS | Cue.SHORT_DATE_DIGITS
+_ANY_DATE = (
+    Cue.MONTH_ABROAD
+    | Cue.MONTH
+    | Cue.WEEKDAY
+    | Cue.HOLIDAY
+    | Cue.DATE_DIGITS
+    | Cue.SHORT_DATE_DIGITS
+)
 _OLD_AGE = Cue.OLD_AGE_DIGITS | Cue.OLD_AGE_WORD
 
 
@@ -144,6 +165,9 @@ def dates(cues: Cues) -> Iterator[Span]:
         for match in matches:
             full = True
             yield Span(*match.span(), "DATE", reason)
+    for span in _abroad(cues):
+        full = True
+        yield span
     for pattern in _SHORT_DATES:
         for match in cues.matches(pattern, Cue.SHORT_DATE_DIGITS):
             before = _BEFORE_DATE.search(text, max(0, match.start() - 30), match.start())
@@ -155,6 +179,38 @@ def dates(cues: Cues) -> Iterator[Span]:
     if full:  # "Hgb 9.1 (5/6), 8.4 (5/7), 7.9 (5/8/19)", "INR log 4-1: 2.1, 4-8: 2.6"
         for match in _LISTED.finditer(text):
             yield Span(*match.span(1), "DATE", "month/day in a list with a date")
+
+
+def _abroad(cues: Cues) -> Iterator[Span]:
+    """Dates with a month of another language: "3 de marzo de 1954", "4. Okt. 2019", "1er juin"."""
+    text = cues.text
+    for match in cues.matches(_ABROAD, Cue.MONTH_ABROAD):
+        start, end = match.span()
+        word = match[0].lower()
+        signs = _DAY_WITH_SIGN.search(text, max(0, start - 3), start)
+        year = _YEAR_WITH_SIGN.match(text, end) if signs else None
+        if signs and year and signs[1] == year[1]:
+            yield Span(signs.start(), year.end(), "DATE", "day-month-year in another language")
+            continue
+        if word in calendar.ENGLISH_WORDS:
+            continue
+        day = _DAY_ABROAD.search(text, max(0, start - 9), start)
+        year = _YEAR_ABROAD.match(text, end)
+        alone = _stands_alone(match[0])
+        if day and year:
+            yield Span(day.start(), year.end(), "DATE", "day, month and year in another language")
+        elif day and (day["of"] or alone) and word in _FULL and _NO_YEAR.match(text, end):
+            yield Span(day.start(), end, "DATE", "day and month in another language")
+        elif year and alone:
+            yield Span(start, year.end(), "DATE", "month and year in another language")
+
+
+def _stands_alone(word: str) -> bool:
+    """Whether a word is a month beside a day or a year alone, and no name ("Mayo") and no
+    abbreviation of something else ("MAI")."""
+    if word.lower() in calendar.NAMES and word[0].isupper():
+        return False
+    return not (word.isupper() and len(word) <= 4)
 
 
 def ages(cues: Cues) -> Iterator[Span]:
