@@ -158,6 +158,29 @@ def test_a_raised_limit_continues_and_a_lowered_one_is_refused(data: Path, tmp_p
         stage(data, out, limit=1)
 
 
+def test_a_stop_may_be_lowered_too_and_the_run_says_so(tmp_path: Path) -> None:
+    """What was made does not depend on where a run ends for now."""
+
+    def begun(budget: float | None, limit: int = 1) -> Run:
+        options = {"limit": limit, "budget": budget}
+        return open_run("sample", tmp_path / "out", options=options, inputs={}, stops=("budget",))
+
+    with begun(None):
+        pass  # killed
+    for budget, lowered in ((5, {"budget"}), (None, set())):
+        run = begun(budget)
+        assert (run.resumed, run.lowered) == (True, lowered)
+    with begun(5) as run:
+        run.finish()
+    for budget, limit, complete, lowered in (
+        (3, 1, True, set()),
+        (9, 1, False, set()),
+        (3, 2, False, {"budget"}),
+    ):
+        run = begun(budget, limit)
+        assert (run.complete, run.extends, run.lowered) == (complete, not complete, lowered)
+
+
 def test_a_folder_that_no_stage_made_is_never_touched(data: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()

@@ -405,7 +405,8 @@ class Run:
 
     ``complete`` says that the folder already holds just this run (``done_before``: before this
     process began); ``folder`` is where to write. ``resumed`` goes on with what an earlier process
-    left, ``extends`` with a run that was complete and is raised.
+    left, ``extends`` with a run that was complete and is raised. ``lowered`` names the stops that
+    are lower than what the folder was begun with.
     """
 
     def __init__(
@@ -415,6 +416,7 @@ class Run:
         complete: bool,
         resumed: bool,
         extends: bool = False,
+        lowered: frozenset[str] = frozenset(),
     ) -> None:
         self.folder = folder
         self.manifest = manifest
@@ -422,6 +424,7 @@ class Run:
         self.done_before = complete
         self.resumed = resumed
         self.extends = extends
+        self.lowered = lowered
         self._clock = time.monotonic()
         self._lock: IO[str] | None = None
         self._outputs: list[str] = []
@@ -517,15 +520,18 @@ def open_run(
     inputs: Mapping[str, Path],
     seed: int | None = None,
     growing: Iterable[str] = ("limit",),
+    stops: Iterable[str] = (),
     hash_meanwhile: bool = False,
     force: bool = False,
 ) -> Run:
     """Compare what is asked with what ``out`` holds, and say how to go on.
 
     ``options`` are JSON values. ``growing`` names those whose raising (None is no bound) only
-    continues a run. Raises :class:`FolderDiffers` where the folder holds another run, and
-    UserError where it holds something that no stage made. With ``force`` another run's files are
-    removed first, but for a journal: replies that were paid for are kept.
+    continues a run; ``stops`` those that only say where it ends for now, so that they may be
+    lowered, too: nothing that was made depends on them. Raises :class:`FolderDiffers` where the
+    folder holds another run, and UserError where it holds something that no stage made. With
+    ``force`` another run's files are removed first, but for a journal: replies that were paid for
+    are kept.
 
     ``hash_meanwhile`` is for a stage that reads large files and, when it was stopped, begins
     anew: where there is nothing to compare them with, files are hashed while the stage reads
@@ -551,7 +557,8 @@ def open_run(
             raise UserError(f"{out} exists and was not made by meadowlark; give another --out")
         return Run(out, asked, complete=False, resumed=False)
     held, complete = found
-    differences, grown = _differences(held, asked, set(growing))
+    stops = frozenset(stops)
+    differences, grown = _differences(held, asked, {*growing, *stops}, stops)
     if differences and not force:
         lines = "\n  ".join(differences)
         raise FolderDiffers(
@@ -570,7 +577,10 @@ def open_run(
         return Run(out, held, complete=True, resumed=False)
     asked.resumed = held.resumed + 1
     asked.tokens = held.tokens  # what the finished part took; the stage adds to it, or counts anew
-    return Run(out, asked, complete=False, resumed=True, extends=complete)
+    lowered = frozenset(
+        name for name in stops if _bound(asked.options.get(name)) < _bound(held.options.get(name))
+    )
+    return Run(out, asked, complete=False, resumed=True, extends=complete, lowered=lowered)
 
 
 _code_version = functools.cache(code_version)
@@ -602,8 +612,10 @@ def _found(out: Path) -> tuple[Manifest, bool] | None:
     return None
 
 
-def _differences(held: Manifest, asked: Manifest, growing: set[str]) -> tuple[list[str], bool]:
-    """What differs, in words, and whether a growing option was raised."""
+def _differences(
+    held: Manifest, asked: Manifest, growing: set[str], stops: frozenset[str]
+) -> tuple[list[str], bool]:
+    """What differs, in words, and whether a growing option was raised; a stop never differs."""
     lines, grown = [], False
     if held.stage != asked.stage:
         return [f"stage: {held.stage} there, {asked.stage} asked"], False
@@ -615,7 +627,7 @@ def _differences(held: Manifest, asked: Manifest, growing: set[str]) -> tuple[li
             continue
         if name in growing and _bound(new) > _bound(old):
             grown = True
-        else:
+        elif name not in stops:
             lines.append(f"{name}: {json.dumps(old)} there, {json.dumps(new)} asked")
     for name in sorted(held.inputs.keys() | asked.inputs.keys()):
         was, now = held.inputs.get(name), asked.inputs.get(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -11,11 +12,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from chat_server import ChatServer, answering, completion
+from chat_server import ChatServer, Handler, answering, completion
 from meadowlark.cli import run
-from meadowlark.dataset import read, read_manifest
+from meadowlark.dataset import STARTED, read, read_manifest, write_table
 from meadowlark.llm.catalogue import read_models
-from meadowlark.records import Record
+from meadowlark.records import Answer, Question, Record, to_table
 
 KEY = "sk-planted-in-the-environment-4711"
 ROOT = Path(__file__).parents[2]
@@ -107,6 +108,69 @@ def test_a_budget_ends_a_run_in_order_and_a_higher_one_goes_on(
     assert "cost 0.2000 USD" in out
     assert KEY not in out + err
     assert search_for(tmp_path, KEY)["found_in"] == []
+
+
+def four_replies_then_a_refusal() -> Handler:
+    """One word each, for a cent; the fifth request is refused, those after it are answered."""
+    numbers = itertools.count()
+    said, refused = answering(completion("Word")), answering(web.json_response({}, status=401))
+
+    async def handler(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        return await (refused if next(numbers) == 4 else said)(request, body)
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["respond", "tasks.jsonl"],
+        ["rephrase", "rows.jsonl", "--style", "flashcard"],
+        ["generate", "--seeds", "tasks.jsonl", "-n", "90"],
+        ["judge", "answers/a", "answers/b"],
+    ],
+    ids=lambda verb: verb[0],
+)
+def test_a_budget_may_be_added_to_a_run_begun_without_and_lowered_but_not_below_what_is_spent(
+    verb: list[str],
+    tasks: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(f'{{"instruction": "Task {n:02}.", "output": "Rest {n}."}}\n' for n in range(20))
+    )
+    questions = [Question(f"{n}", "t", f"Task {n}.") for n in range(20)]
+    for name in "ab":
+        folder = tmp_path / "answers" / name
+        folder.mkdir(parents=True)
+        answers = [Answer(q.id, name, text=f"{name} {q.id}") for q in questions]
+        write_table(folder / "questions.parquet", to_table(questions, Question))
+        write_table(folder / "answers.parquet", to_table(answers, Answer))
+    monkeypatch.setenv("HOSPITAL_KEY", KEY)
+    with ChatServer(four_replies_then_a_refusal()) as server:
+        models_toml(tmp_path, server.url)
+        model = ["--judge"] if verb[0] == "judge" else ["--max-tokens", "1", "--teacher"]
+        command = [*verb, *model, "teacher", "--out", "o", "--concurrency", "1"]
+        assert run(command) == 1
+        assert len(server.asked) == 5
+        held = (tmp_path / "o" / STARTED).read_bytes()
+        capsys.readouterr()
+        assert run([*command, "--budget", "0.03usd"]) == 2
+        assert (
+            "--budget 0.03usd is used up: the calls of o have cost 0.0400 USD. Nothing was sent"
+            in capsys.readouterr().err
+        )
+        assert (tmp_path / "o" / STARTED).read_bytes() == held
+        assert len(server.asked) == 5
+        assert run([*command, "--budget", "0.065usd"]) == 0
+        assert len(server.asked) == 7
+        manifest = read_manifest(tmp_path / "o")
+        assert (manifest.options["budget"], manifest.cost_usd) == (0.065, pytest.approx(0.06))
+        assert "the budget of 0.065 USD is reached; raise --budget to go on" in manifest.warnings
+        assert run([*command, "--budget", "0.03usd"]) == 0, "a finished folder sends nothing"
+        assert len(server.asked) == 7
 
 
 def test_a_refused_key_is_one_message_without_it(

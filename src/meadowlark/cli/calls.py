@@ -77,7 +77,9 @@ PriceOption = Annotated[
 Budget = Annotated[
     str | None,
     typer.Option(
-        "--budget", help="Most that all calls of OUT may cost, as 20usd. Raising it continues."
+        "--budget",
+        help="Most that all calls of OUT may cost, as 20usd. Raising it continues; a killed run "
+        "may be given another one.",
     ),
 ]
 DryRun = Annotated[

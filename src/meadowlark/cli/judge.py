@@ -92,7 +92,7 @@ def judge(
         typer.Option(
             "--budget",
             help="Most that all calls of OUT may cost, those of all judges together, as 20usd. "
-            "Raising it continues.",
+            "Raising it continues; a killed run may be given another one.",
         ),
     ] = None,
     price: Annotated[

@@ -33,6 +33,7 @@ from meadowlark.llm.asking import FAILED
 from meadowlark.llm.dispatch import Outcome
 from meadowlark.llm.errors import BudgetReached, NotRecorded
 from meadowlark.llm.recorded import changed_prompt
+from meadowlark.llm.spending import refuse_what_is_spent
 from meadowlark.progress import Progress, plural
 from meadowlark.records import Answer, Grade, Question, Rejected, Verdict
 
@@ -160,7 +161,7 @@ def open_judging(
         for n, judge in enumerate(jury, start=1)
         if judge.recording is not None
     }
-    return open_run(
+    run = open_run(
         "judge",
         out,
         options={
@@ -174,9 +175,12 @@ def open_judging(
             "limit": limit,
         },
         inputs={**inputs_of(answers, others), **(files or {}), **recordings},
-        growing=("limit", "budget"),
+        stops=("budget",),
         force=force,
     )
+    if not run.complete:
+        refuse_what_is_spent(run, policy.budget_usd)
+    return run
 
 
 @dataclass

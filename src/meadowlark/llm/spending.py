@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from meadowlark.dataset import JOURNAL, Run
+from meadowlark.errors import UserError
 from meadowlark.llm.chat import ChatModel, ChatReply, ChatRequest
 from meadowlark.llm.journal import Totals, read_only, totals
 from meadowlark.llm.prices import FREE, Price
@@ -25,6 +27,25 @@ LONGEST_REPLY = 4096
 """Tokens, where a request leaves its longest reply open."""
 TOKENS_A_SECOND = 50.0
 """What a model writes a second in one reply, until one was timed."""
+
+
+def refuse_what_is_spent(run: Run, budget_usd: float | None) -> None:
+    """Raise UserError where a run goes on with a lower budget (or a first one) that its calls have
+    used up already: nothing could be sent, and the folder would be finished with what there is.
+
+    With the budget that it had, a run ends as it would have: its last replies may have passed it.
+    """
+    journal = run.folder / JOURNAL
+    if budget_usd is None or "budget" not in run.lowered or not journal.exists():
+        return
+    with closing(read_only(journal)) as connection:
+        spent_usd = totals(connection).cost_usd
+    if spent_usd >= budget_usd:
+        raise UserError(
+            f"--budget {budget_usd:g}usd is used up: the calls of {run.folder} have cost "
+            f"{spent_usd:.4f} USD. Nothing was sent or changed; to go on, give more than that, or "
+            "no --budget"
+        )
 
 
 class Expected(NamedTuple):

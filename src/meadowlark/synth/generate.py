@@ -30,6 +30,7 @@ from meadowlark.llm import (
 from meadowlark.llm.asking import FAILED
 from meadowlark.llm.errors import BudgetReached, NotRecorded
 from meadowlark.llm.recorded import changed_prompt
+from meadowlark.llm.spending import refuse_what_is_spent
 from meadowlark.progress import Progress
 from meadowlark.records import Record, Rejected
 from meadowlark.spool import Spool
@@ -106,11 +107,13 @@ def generate(
         options=options,
         inputs={"seeds": seeds, **files},
         seed=form.seed,
-        growing=("count", "budget"),
+        growing=("count",),
+        stops=("budget",),
         force=force,
     )
     if run.complete:
         return run
+    refuse_what_is_spent(run, policy.budget_usd)
     pool, unusable = _read_seeds(seeds, form.examples, limit)
     plan = Plan(pool, form, Steering(shares, use_generated, steer_after) if steered else None)
     model = model or open_teacher(teacher, models=models, price=price)

@@ -33,6 +33,7 @@ from meadowlark.llm import (
 from meadowlark.llm.asking import FAILED
 from meadowlark.llm.errors import NotRecorded
 from meadowlark.llm.recorded import changed_prompt
+from meadowlark.llm.spending import refuse_what_is_spent
 from meadowlark.progress import Progress
 from meadowlark.records import Record, Rejected, Turn, from_table, to_json
 from meadowlark.spool import Spool
@@ -99,11 +100,12 @@ def rewrite(
             "limit": limit,
         },
         inputs={"data": data, **files},
-        growing=("limit", "budget"),
+        stops=("budget",),
         force=force,
     )
     if run.complete:
         return run
+    refuse_what_is_spent(run, policy.budget_usd)
     model = model or open_teacher(teacher, models=models, price=price)
     with run, Journal(run.folder / JOURNAL) as journal, Spool(run) as spool:
         rewriting = _Rewriting(_rows(data, limit, spool), spool, job, retries)
