@@ -38,7 +38,8 @@ PIECES = [
     "certificate", "state medical license", "SW1A 2AA", "K1A 0B1", "postcode:", "٣/٤/2019", "ſSN",
     "🙂", "fe80::1", "https://", "a.b@c.org", "www.x.org", "10.0.0.1", "ninety-two years old", ",",
     "MD", "3 de marzo", "MÄRZ", "14.", "1er", "août", "déc.", "ene", "set", "de 2019", "12/out/19",
-    "mai",
+    "mai", "pager", "ext.", "IBAN", "DE89", "370400440532013000", "Tel.", "030/4471829",
+    "MR#", "DNI",
 ]  # fmt: skip
 BETWEEN = [" ", " ", " ", "", "\n", ", ", ": ", "-", "/", ".", "\u00a0", " ("]
 

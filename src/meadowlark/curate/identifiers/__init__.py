@@ -12,12 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from meadowlark.curate.identifiers.contacts import net, phones
+from meadowlark.curate.identifiers.contacts import net, pagers, phones
 from meadowlark.curate.identifiers.cues import Cues
 from meadowlark.curate.identifiers.dates import ages, dates, vignette
 from meadowlark.curate.identifiers.labels import labelled, social_security
 from meadowlark.curate.identifiers.medicine import PROTECTED
 from meadowlark.curate.identifiers.names import EPONYMS, names
+from meadowlark.curate.identifiers.national import national
 from meadowlark.curate.identifiers.places import addresses, places
 from meadowlark.curate.identifiers.span import KINDS, Span
 
@@ -29,6 +30,8 @@ FINDERS: tuple[Finder, ...] = (
     social_security,
     labelled,
     phones,
+    pagers,
+    national,
     dates,
     ages,
     addresses,

@@ -88,6 +88,26 @@ _FAX_LABEL = re.compile(
 )
 
 
+_PAGER = re.compile(
+    r"(?<![A-Za-z])(?:[Pp]ager|PAGER|[Bb]eeper|[Bb]leep|[Pp]gr|[Ee]xt(?=[.:]|\s?\#)|"
+    r"[Ee]xtension(?=\s?[:\#]|\s[Nn]))\b\.?(?:\s(?:is|at|on))?\s?(?:[Nn]o\b\.?|[Nn]umber\b)?"
+    r"\s?[:\#]?\s?(\d{4,6}|\d\d-\d{4})(?!\w|%|[-.,/]\d|\s?Nm)" + NOT_UNIT
+)
+_TELEPHONE = re.compile(
+    r"(?<![A-Za-z])(?:[Tt]el|TEL|[Tt]elefon)\b\.?\s?:?\s?"
+    r"(\(?0\d{1,5}\)?\s?/\s?\d[\d -]{3,10}\d)(?!\w|[-.,/]\d)"
+)
+"""An area, a slash, a number, as in German."""
+
+
+def pagers(cues: Cues) -> Iterator[Span]:
+    """Numbers too short for a form of their own, and those whose form is also a ratio's."""
+    for match in cues.matches(_PAGER, Cue.PAGER):
+        yield Span(*match.span(1), "PHONE", "digits after the label")
+    for match in cues.matches(_TELEPHONE, Cue.TELEPHONE):
+        yield Span(*match.span(1), "PHONE", "digits after the label")
+
+
 _FOUR_DIGITS = re.compile(r"\d{2}[ -]?\d{2}")
 
 

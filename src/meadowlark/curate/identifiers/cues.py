@@ -76,6 +76,11 @@ class Cue:
     PERSON = 1 << 46
     HEAD = 1 << 47  # what stands behind "surname, given name" at the head of a report
     MONTH_ABROAD = 1 << 48
+    CODE_DIGITS = 1 << 49  # two digits or more behind two capitals, or behind them and a space
+    PAGER = 1 << 50
+    TELEPHONE = 1 << 51
+    CHART_ABROAD = 1 << 52
+    NATIONAL = 1 << 53
 
 
 _RELATIONS = (
@@ -165,6 +170,19 @@ _WORDS: dict[int, str] = {
     Cue.RELATION_COMMA: "|".join(f"{word}," for word in _RELATIONS.split("|")),
     Cue.RELATION: "|".join(f"{word} " for word in _RELATIONS.split("|")),
     Cue.WEB: "www.",
+    Cue.PAGER: (
+        "pager|beeper|bleep|pgr|ext.|ext:|ext #|ext#|extension:|extension #|extension no|"
+        "extension nu"
+    ),
+    Cue.TELEPHONE: "tel.|tel:|tel |telefon",
+    Cue.CHART_ABROAD: (
+        "Mr#|Mr #|Mr no|Mr nu|hospital #|hospital#|Uhid|historia cl|Nhc|Ipp|dossier|"
+        "patientennummer|fallnummer|prontuário|cartella cl|patiëntnummer"
+    ),
+    Cue.NATIONAL: (
+        "aadhaar|Uidai|Dni|Nie|Cpf|Bsn|Ni no|Ni nu|national ins|Curp|codice f|Ahv|identity card|"
+        "Sin |Sin:|Sin#|social insurance|numéro de sécu|health card|Ohip|Ramq|Phn|versichertenn"
+    ),
 }
 """How the words of a cue begin, in any case; with a capital in front, where the text has one there.
 A space stands for any white space."""
@@ -193,6 +211,7 @@ _DEGREE_BIT = Cue.DEGREE
 _EMAIL_BIT = Cue.EMAIL
 _IPV6_BIT = Cue.IPV6
 _HEAD_BIT = Cue.HEAD
+_CODE_BIT = Cue.CODE_DIGITS
 
 
 class Cues:
@@ -442,6 +461,10 @@ def _digits(kinds: NDArray[np.uint8], codes: NDArray[np.uint32], at: int, before
             here |= _ZIP_BIT
         if n == 1 and next_ & _UPPER:
             here |= _POSTCODE_BIT
+    if n >= 2:
+        capitals = p - 1 if last != _SPACE else p - 2
+        if kinds[capitals] & _UPPER and kinds[capitals - 1] & _UPPER:
+            here |= _CODE_BIT
     nine = n == 2 and codes[at] == 57
     hundred = n == 3 and codes[at] == 49 and codes[at + 1] <= 50
     if nine or hundred:  # 90 to 129

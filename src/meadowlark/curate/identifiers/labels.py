@@ -136,6 +136,40 @@ _LABELS = [
         False,
     ),
 ]
+# Of other countries: their words and abbreviations are also others', so they need more digits.
+_LABELS += [
+    _label(
+        "MRN",
+        Cue.CHART_ABROAD,
+        r"(?:MR(?=\s?(?:\#|[Nn]o\b|[Nn]umber))|[Hh]ospital(?=\s?\#)|UHID|[Hh]istoria\s[Cc]línica|NHC|"
+        r"IPP|[Dd]ossier|[Pp]atientennummer|[Ff]allnummer|[Pp]rontuário|[Cc]artella\s[Cc]linica|"
+        r"[Pp]atiëntnummer)(?:\s[Nn](?:[º°]|úm)?\.?(?=\s))?",
+        5,
+        False,
+    ),
+    _label(
+        "OTHER_ID",
+        Cue.NATIONAL,
+        r"A(?:adhaar|ADHAAR)|aadhaar|UIDAI|DNI|NIE|CPF|BSN|NI(?=\s[Nn])|[Nn]ational\s[Ii]nsurance|"
+        r"CURP|[Cc]odice\s[Ff]iscale|AHV(?:-Nr\.?)?|[Ii]dentity\s[Cc]ard",
+        7,
+        False,
+    ),
+    _label(
+        "SSN",
+        Cue.NATIONAL,
+        r"SIN(?=[\s:\#])|[Ss]ocial\s[Ii]nsurance|[Nn]uméro\sde\s[Ss]écurité\s[Ss]ociale",
+        9,
+        False,
+    ),
+    _label(
+        "HEALTH_PLAN",
+        Cue.NATIONAL,
+        r"[Hh]ealth\s[Cc]ard|OHIP|RAMQ|PHN|[Vv]ersichertennummer",
+        8,
+        False,
+    ),
+]
 _VALUE = re.compile(
     r"(?:\(\d\d\)[\w()]+)|[A-Za-z0-9*]+(?:[-/.–_][A-Za-z0-9*]+)*"  # one run, or more of them:
     r"(?:\s(?:(?=[A-Z]*\d)[A-Z0-9]+(?:-[A-Z0-9]+)*|[A-Z]{1,3})(?![A-Za-z]))*"
